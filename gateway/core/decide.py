@@ -15,7 +15,7 @@ from gateway.core.stage import Draft, Stage, StageResult
 from gateway.core.statement import Statement
 from gateway.core.trail import Step
 
-Ended = TypeVar("Ended", Refusal, Answer)
+Ended = TypeVar("Ended", bound=Refusal | Answer)
 
 
 def decide(
