@@ -1,0 +1,1 @@
+"""What the statement will cost, with a bound and its basis."""

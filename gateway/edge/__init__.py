@@ -1,0 +1,1 @@
+"""Around `decide`: authenticate, decide (with probes), admit, settle. All I/O of a request is here."""

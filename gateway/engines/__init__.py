@@ -1,0 +1,1 @@
+"""The engines as the gateway itself uses them: health, metadata, probes, KILL."""

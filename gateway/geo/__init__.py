@@ -1,0 +1,1 @@
+"""Where a statement can run: groups of backends, routing rules, and (later) regions and sovereignty."""

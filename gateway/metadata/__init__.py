@@ -1,0 +1,1 @@
+"""What exists: relations, columns, types, view texts. Loaded in the background, probed on a miss."""

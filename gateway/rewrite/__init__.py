@@ -1,0 +1,1 @@
+"""Equivalent, cheaper sources for what the statement reads."""

@@ -1,0 +1,217 @@
+"""The live backends of one process: pools, health, credentials, and which coordinator a query id names."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from gateway.core.decision import EngineKind
+from gateway.core.principal import Principal
+from gateway.core.tasks import Supervisor
+from gateway.engines.clickhouse import ClickHouseClient
+from gateway.engines.contract import EngineClient, Health
+from gateway.engines.trino import TrinoClient
+from gateway.wire.http.client import UpstreamPool
+
+MAX_SUFFIXES = 10_000
+"""Remembered coordinator suffixes, old ones of restarted coordinators included."""
+
+
+class Secret(Protocol):
+    """A secret that is read when it is used, so that a rotated file is picked up."""
+
+    def reveal(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BackendOptions:
+    """How to reach one backend and who the gateway is there.
+
+    `user_mode`: *impersonate* sends the principal's name with the gateway's credentials (Trino), *mapped*
+    translates it by `user_map` (falling back to `user`), *service* always uses the gateway's own user.
+    """
+
+    name: str
+    kind: EngineKind
+    url: str
+    group: str
+    user: str = "gateway"
+    password: Secret | None = None
+    token: Secret | None = None
+    user_mode: str = "service"
+    user_map: Mapping[str, str] = field(default_factory=dict)
+    process_forwarded: bool = True
+    health_interval_s: float = 5.0
+    health_timeout_s: float = 5.0
+
+
+class LiveBackend:
+    """One end point: its pool, its health, and the headers the gateway sends to it."""
+
+    def __init__(self, options: BackendOptions, pool: UpstreamPool) -> None:
+        self.options = options
+        self.pool = pool
+        self.health = Health(False, "not probed yet")
+        self.draining = False
+        self.client: EngineClient = (
+            TrinoClient(pool, self._own_headers, timeout_s=options.health_timeout_s)
+            if self.speaks_trino
+            else ClickHouseClient(pool, self._own_headers, timeout_s=options.health_timeout_s)
+        )
+
+    @property
+    def name(self) -> str:
+        return self.options.name
+
+    @property
+    def kind(self) -> EngineKind:
+        return self.options.kind
+
+    @property
+    def url(self) -> str:
+        return self.options.url
+
+    @property
+    def process_forwarded(self) -> bool:
+        """See `contract.Backend.process_forwarded`."""
+        return self.options.process_forwarded
+
+    @property
+    def healthy(self) -> bool:
+        return self.health.up
+
+    @property
+    def speaks_trino(self) -> bool:
+        return self.options.kind in (EngineKind.TRINO, EngineKind.DUCKDB)
+
+    def engine_headers(self, principal: Principal) -> list[tuple[str, str]]:
+        """See `contract.Backend.engine_headers`."""
+        return self._headers(self._user_for(principal))
+
+    def _own_headers(self) -> list[tuple[str, str]]:
+        return self._headers(self.options.user)
+
+    def _user_for(self, principal: Principal) -> str:
+        options = self.options
+        if options.user_mode == "impersonate":
+            return principal.name
+        if options.user_mode == "mapped":
+            return options.user_map.get(principal.name, options.user)
+        return options.user
+
+    def _headers(self, user: str) -> list[tuple[str, str]]:
+        options = self.options
+        if not self.speaks_trino:
+            headers = [("X-ClickHouse-User", user)]
+            if options.password is not None:
+                headers.append(("X-ClickHouse-Key", options.password.reveal()))
+            return headers
+        headers = [("X-Trino-User", user)]
+        if options.token is not None:
+            headers.append(("Authorization", f"Bearer {options.token.reveal()}"))
+        elif options.password is not None:
+            pair = f"{options.user}:{options.password.reveal()}".encode()
+            headers.append(("Authorization", "Basic " + base64.b64encode(pair).decode()))
+        return headers
+
+
+class LiveBackends:
+    """All backends of this process; runs their health probes.
+
+    `run_dir` is where sibling proxy processes leave sockets named after the suffix of the query ids they
+    answer themselves (`wire-xxxxx.sock`), so a page request reaches the process that has the result.
+    """
+
+    def __init__(
+        self,
+        backends: list[LiveBackend],
+        *,
+        run_dir: Path | None = None,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._backends = {backend.name: backend for backend in backends}
+        self._suffixes: OrderedDict[str, LiveBackend] = OrderedDict()
+        self._run_dir = run_dir
+        self._siblings: dict[str, LiveBackend] = {}
+        self._on_change = on_change
+        self._asking: asyncio.Task[None] | None = None
+        self._supervisor = Supervisor("health")
+
+    def start(self) -> None:
+        """Probe every backend now and then, each at its own interval."""
+        for backend in self._backends.values():
+            self._supervisor.spawn(self._watch(backend), backend.name)
+
+    async def close(self) -> None:
+        """Stop probing and close all pools."""
+        await self._supervisor.close()
+        for backend in [*self._backends.values(), *self._siblings.values()]:
+            await backend.pool.close()
+
+    def get(self, name: str) -> LiveBackend | None:
+        return self._backends.get(name)
+
+    def all(self) -> list[LiveBackend]:
+        return list(self._backends.values())
+
+    def unavailable(self) -> set[str]:
+        """Names that must get nothing new."""
+        return {b.name for b in self._backends.values() if b.draining or not b.health.up}
+
+    def by_coordinator(self, suffix: str) -> LiveBackend | None:
+        """See `contract.Backends.by_coordinator`."""
+        return self._suffixes.get(suffix) or self._sibling(suffix)
+
+    def learn_coordinator(self, suffix: str, backend: object) -> None:
+        """See `contract.Backends.learn_coordinator`."""
+        if isinstance(backend, LiveBackend) and suffix not in self._suffixes:
+            self._suffixes[suffix] = backend
+            if len(self._suffixes) > MAX_SUFFIXES:
+                self._suffixes.popitem(last=False)
+
+    async def find_coordinator(self, suffix: str, timeout_s: float) -> LiveBackend | None:
+        """See `contract.Backends.find_coordinator`. Probes run once for all who ask meanwhile."""
+        if (known := self.by_coordinator(suffix)) is not None:
+            return known
+        if self._asking is None or self._asking.done():
+            self._asking = self._supervisor.spawn(self._probe_all(), "find-coordinator")
+        try:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(self._asking)
+        except TimeoutError:
+            pass  # some backend is slow; the suffix may have been learned from another
+        return self.by_coordinator(suffix)
+
+    async def _probe_all(self) -> None:
+        await asyncio.gather(*(self.probe(b) for b in self._backends.values() if b.speaks_trino))
+
+    def _sibling(self, suffix: str) -> LiveBackend | None:
+        if self._run_dir is None or not (suffix.isascii() and suffix.isalnum()):
+            return None
+        path = self._run_dir / f"wire-{suffix}.sock"
+        known = self._siblings.get(suffix)
+        if known is None and path.exists():
+            options = BackendOptions(f"sibling-{suffix}", EngineKind.TRINO, f"unix:{path}", "")
+            pool = UpstreamPool("localhost", 0, unix_path=str(path))
+            known = self._siblings[suffix] = LiveBackend(options, pool)
+        return known
+
+    async def _watch(self, backend: LiveBackend) -> None:
+        while True:
+            await self.probe(backend)
+            await asyncio.sleep(backend.options.health_interval_s)
+
+    async def probe(self, backend: LiveBackend) -> Health:
+        """One health probe now; learns the coordinator's suffix and reports a change."""
+        before = backend.health.up
+        health = backend.health = await backend.client.health()
+        if health.coordinator:
+            self.learn_coordinator(health.coordinator, backend)
+        if health.up != before:
+            self._on_change()
+        return health
