@@ -47,7 +47,7 @@ class AdmissionBook:
     """Counts what runs, keeps who waits. Not thread-safe: one event loop owns it.
 
     Fairness: a freed slot goes to the waiting principal who has the fewest queries running, and among
-    those to the one who has waited longest. One principal's flood therefore never starves another.
+    those to the one who was served longest ago. One principal's flood therefore never starves another.
     """
 
     def __init__(self, limits: AdmissionLimits) -> None:
@@ -56,7 +56,8 @@ class AdmissionBook:
         self.running_of: Counter[str] = Counter()
         self.unavailable: frozenset[str] = frozenset()
         self._waiting: dict[str, deque[_Ticket]] = {}
-        self._numbers = count()
+        self._numbers = count(1)
+        self._served: dict[str, int] = {}
 
     @property
     def queued(self) -> int:
@@ -75,7 +76,7 @@ class AdmissionBook:
             self._take(principal, backend)
             return backend
         limits = self.limits
-        if (mine and len(mine) >= limits.queued_per_principal) or self.queued >= limits.queued_total:
+        if len(mine or ()) >= limits.queued_per_principal or self.queued >= limits.queued_total:
             raise AdmissionRefused("queue_full", f"too many queries are waiting ({self.queued})")
         ticket = _Ticket(next(self._numbers), principal, tiers, granted)
         self._waiting.setdefault(principal, deque()).append(ticket)
@@ -84,9 +85,12 @@ class AdmissionBook:
     def release(self, principal: str, backend: str) -> None:
         """A query ended; grants what can run now."""
         for counter, key in ((self.running_on, backend), (self.running_of, principal)):
-            counter[key] -= 1
-            if counter[key] <= 0:
+            if counter[key] > 1:
+                counter[key] -= 1
+            else:
                 del counter[key]
+        if principal not in self.running_of and principal not in self._waiting:
+            self._served.pop(principal, None)
         self.grant_waiting()
 
     def cancel(self, principal: str, number: int) -> bool:
@@ -119,7 +123,7 @@ class AdmissionBook:
     def _next(self) -> tuple[_Ticket, str] | None:
         heads = sorted(
             (queue[0] for queue in self._waiting.values()),
-            key=lambda ticket: (self.running_of[ticket.principal], ticket.number),
+            key=lambda t: (self.running_of[t.principal], self._served.get(t.principal, 0), t.number),
         )
         for ticket in heads:
             if backend := self._free(ticket.principal, ticket.tiers):
@@ -145,6 +149,7 @@ class AdmissionBook:
     def _take(self, principal: str, backend: str) -> None:
         self.running_on[backend] += 1
         self.running_of[principal] += 1
+        self._served[principal] = next(self._numbers)
 
 
 class Admission(Protocol):

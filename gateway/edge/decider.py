@@ -83,6 +83,11 @@ class Decider:
         self._bytes = 0
         self._flights: dict[Probe[Any], asyncio.Future[Any]] = {}
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """The current snapshot."""
+        return self._snapshots.current
+
     def remembered(self, statement: Statement, principal: Principal) -> Decided | None:
         """The cached decision if it still holds; never waits."""
         snapshot = self._snapshots.current
