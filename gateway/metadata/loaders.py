@@ -38,7 +38,10 @@ async def describe_relation(
     """One relation, or None where the engine has none of that name. Raises EngineError."""
     if kind in (EngineKind.CLICKHOUSE, EngineKind.CHDB):
         database, table = _literal(name.schema, True), _literal(name.table, True)
-        tables, columns = f"database = {database} AND name = {table}", f"database = {database} AND table = {table}"
+        tables, columns = (
+            f"database = {database} AND name = {table}",
+            f"database = {database} AND table = {table}",
+        )
         return (await _clickhouse(client, tables, columns, timeout_s)).get(name)
     where = f"WHERE table_schema = {_literal(name.schema)} AND table_name = {_literal(name.table)}"
     try:
