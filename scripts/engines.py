@@ -53,7 +53,9 @@ def _arguments() -> argparse.Namespace:
     for engine in ("trino", "trino-plain", "clickhouse", "clickhouse-tcp", "postgres", "redis"):
         up.add_argument(f"--{engine}-port", type=int, metavar="PORT", help="instead of a free one")
     up.add_argument("--trino-memory", default="1500M", help="Java's -Xmx (default: %(default)s)")
-    up.add_argument("--clickhouse-password", default="", help="of the user default (default: empty)")
+    up.add_argument(
+        "--clickhouse-password", default="gateway", help="of the user gateway (default: %(default)s)"
+    )
     up.add_argument("--dir", type=Path, help="data and logs (default: a temporary folder)")
     up.add_argument("--detach", action="store_true", help="return once all are ready; needs --dir")
     down = commands.add_parser("down", help="end what `up --detach` started")
@@ -73,7 +75,7 @@ def _wanted(options: argparse.Namespace, engines: RealEngines) -> list[Callable[
         "clickhouse": lambda: engines.start_clickhouse(
             port=options.clickhouse_port,
             tcp_port=options.clickhouse_tcp_port,
-            password=options.clickhouse_password,
+            gateway_password=options.clickhouse_password,
         ),
         "postgres": lambda: engines.start_postgres(port=options.postgres_port),
         "redis": lambda: engines.start_redis(port=options.redis_port),
@@ -88,8 +90,8 @@ def _describe(engine: Engine) -> dict[str, Any]:
         case TrinoServer():
             return {"url": engine.url, "process_forwarded": engine.process_forwarded, **common}
         case ClickHouseServer():
-            users = {engine.user: engine.password, engine.gateway_user: engine.gateway_password}
-            return {"url": engine.url, "tcp_port": engine.tcp_port, "users": users, **common}
+            access = {"user": engine.user, "password": engine.password}
+            return {"url": engine.url, "tcp_port": engine.tcp_port, **access, **common}
         case PostgresServer():
             return {"dsn": engine.dsn, **common}
         case RedisServer():

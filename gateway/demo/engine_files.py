@@ -146,27 +146,25 @@ _CLICKHOUSE_USERS = """<clickhouse>
 
 def _full_rights(password: str) -> str:
     return (
-        f"<password>{escape(password)}</password><networks><ip>127.0.0.1</ip><ip>::1</ip></networks>"
+        f"<password>{escape(password)}</password><networks><ip>127.0.0.1</ip></networks>"
         "<profile>default</profile><quota>default</quota>"
         "<access_management>1</access_management><named_collection_control>1</named_collection_control>"
     )
 
 
 def write_clickhouse(
-    folder: Path,
-    *,
-    password: str,
-    gateway_password: str,
-    users_xml: str,
-    profiles_xml: str,
-    config_xml: str,
+    folder: Path, *, gateway_password: str, users_xml: str, profiles_xml: str, config_xml: str
 ) -> Path:
-    """Write the server's two XML files; returns the path of config.xml."""
+    """Write the server's two XML files; returns the path of config.xml.
+
+    `default` has no password, as on a fresh install: the build opens its ports in a session of its own that
+    logs in as `default` without one, and it reads users only at the start.
+    """
     users, config = folder / "users.xml", folder / "config.xml"
     users.write_text(
         _CLICKHOUSE_USERS.format(
             profiles=profiles_xml,
-            default=_full_rights(password),
+            default=_full_rights(""),
             gateway=_full_rights(gateway_password),
             users=users_xml,
         )

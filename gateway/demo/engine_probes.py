@@ -49,9 +49,14 @@ def trino_ready(port: int) -> bool:
     return False
 
 
-def clickhouse_ready(port: int, tcp_port: int, user: str, password: str) -> bool:
+def clickhouse_query(port: int, user: str, password: str, query: str) -> tuple[int, bytes] | None:
+    """Status and body; None while nothing answers."""
     headers = {"X-ClickHouse-User": user, "X-ClickHouse-Key": password}
-    if _http("POST", port, "/", "SELECT 1", headers) != (200, b"1\n"):
+    return _http("POST", port, "/", query, headers)
+
+
+def clickhouse_ready(port: int, tcp_port: int, user: str, password: str) -> bool:
+    if clickhouse_query(port, user, password, "SELECT 1") != (200, b"1\n"):
         return False
     try:
         with socket.create_connection((HOST, tcp_port), timeout=_TIMEOUT):

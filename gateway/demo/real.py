@@ -111,13 +111,11 @@ class TrinoServer(Engine):
 
 @dataclass(slots=True)
 class ClickHouseServer(Engine):
-    """A ClickHouse server; `user` may do all, also manage access."""
+    """A ClickHouse server; `user` has full rights. So has `default`, which has no password here."""
 
     tcp_port: int
     user: str
     password: str
-    gateway_user: str
-    gateway_password: str
 
     @property
     def url(self) -> str:
@@ -251,16 +249,16 @@ class RealEngines:
         name: str = "clickhouse",
         port: int | None = None,
         tcp_port: int | None = None,
-        password: str = "",
         gateway_password: str = "gateway",
         users_xml: str = "",
         profiles_xml: str = "",
         config_xml: str = "",
     ) -> ClickHouseServer:
-        """ClickHouse with the users `default` and `gateway`, both with full rights, and a quick query_log.
+        """ClickHouse with the users `default` (no password) and `gateway`, and a quick query_log.
 
         `users_xml`, `profiles_xml` and `config_xml` are put into `<users>`, `<profiles>` and `<clickhouse>`
-        as they are. Users created by SQL, ON CLUSTER, replication and HTTPS are not available in this build.
+        as they are, and read at the start only. This build has no users created by SQL, no ON CLUSTER, no
+        replication, no HTTPS, and cannot give `default` a password.
         """
         library = toolbox.require(
             self._tools.clickhouse_library, f"ClickHouse {toolbox.CLICKHOUSE_VERSION} (Linux on x86-64 only)"
@@ -269,7 +267,6 @@ class RealEngines:
         port, tcp_port = port or free_port(), tcp_port or free_port()
         config = engine_files.write_clickhouse(
             folder,
-            password=password,
             gateway_password=gateway_password,
             users_xml=users_xml,
             profiles_xml=profiles_xml,
@@ -285,13 +282,11 @@ class RealEngines:
         server = ClickHouseServer(
             *(name, HOST, port, pid, folder, folder / "log", self._stop_grace, keeper),
             tcp_port=tcp_port,
-            user="default",
-            password=password,
-            gateway_user="gateway",
-            gateway_password=gateway_password,
+            user="gateway",
+            password=gateway_password,
         )
         return self._ready(
-            server, lambda: engine_probes.clickhouse_ready(port, tcp_port, "default", password)
+            server, lambda: engine_probes.clickhouse_ready(port, tcp_port, server.user, server.password)
         )
 
     def start_postgres(
