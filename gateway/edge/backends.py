@@ -48,6 +48,8 @@ class BackendOptions:
     process_forwarded: bool = True
     health_interval_s: float = 5.0
     health_timeout_s: float = 5.0
+    health_failures: int = 2
+    """Failed probes in a row before it counts as down; one good probe brings it back."""
 
 
 class LiveBackend:
@@ -58,6 +60,7 @@ class LiveBackend:
         self.pool = pool
         self.health = Health(False, "not probed yet")
         self.draining = False
+        self.failures = 0
         self.client: EngineClient = (
             TrinoClient(pool, self._own_headers, timeout_s=options.health_timeout_s)
             if self.speaks_trino
@@ -208,10 +211,13 @@ class LiveBackends:
 
     async def probe(self, backend: LiveBackend) -> Health:
         """One health probe now; learns the coordinator's suffix and reports a change."""
-        before = backend.health.up
-        health = backend.health = await backend.client.health()
+        health = await backend.client.health()
         if health.coordinator:
             self.learn_coordinator(health.coordinator, backend)
-        if health.up != before:
+        backend.failures = 0 if health.up else backend.failures + 1
+        was_up = backend.health.up
+        if not was_up or health.up or backend.failures >= backend.options.health_failures:
+            backend.health = health
+        if backend.health.up != was_up:
             self._on_change()
         return health

@@ -60,5 +60,6 @@ class ClickHouseClient:
             raise EngineError(str(error)) from error
         if reply.status != 200:
             code = reply.headers.get("X-ClickHouse-Exception-Code") or str(reply.status)
-            raise EngineError(content[:500].decode(errors="replace").strip(), code)
+            first_line = content[:500].decode(errors="replace").strip().partition("\n")[0]
+            raise EngineError(first_line, code)
         return content
