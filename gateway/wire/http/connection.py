@@ -25,7 +25,7 @@ from gateway.wire.http.message import (
     Request,
 )
 from gateway.wire.http.responder import REASONS, Flow, Responder
-from gateway.wire.http.sweep import NEVER
+from gateway.wire.http.sweep import NEVER, unsent_bytes
 
 if TYPE_CHECKING:
     from gateway.wire.http.server import HttpServer
@@ -356,9 +356,11 @@ class ServerConnection(asyncio.Protocol):
         self._task = None
         self._responder = None
         self._body = None
-        if self.gone or self._closing:
+        if self.gone:
+            self.transport.close()
+        elif self._closing:
             return
-        if not responder.ended:
+        elif not responder.ended:
             responder.abort()
         elif responder.keep_alive and self._state == _BUSY and self._keep_alive and not self._server.draining:
             self._state = _HEAD
@@ -455,12 +457,12 @@ class ServerConnection(asyncio.Protocol):
     # -- deadlines
 
     def _watch_write(self) -> None:
-        self._stuck = self.transport.get_write_buffer_size()
+        self._stuck = unsent_bytes(self.transport)
         self.write_due = self._loop.time() + self._limits.write_idle_timeout_s
 
     def on_deadline(self, now: float) -> None:
         if self.write_due <= now:
-            size = self.transport.get_write_buffer_size()
+            size = unsent_bytes(self.transport)
             if size >= self._stuck:
                 self.write_due = NEVER
                 self.transport.abort()

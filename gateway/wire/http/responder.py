@@ -96,7 +96,7 @@ class Responder:
         self._begin(status, headers)
 
     def _begin(self, status: int, headers: HeaderPairs) -> None:
-        first = "" if self._begun else _status_line(status)
+        first = "" if self._begun else _status_line(status) + "\r\n"
         if self._begun and status != self.status:
             raise RuntimeError(f"the head was begun with status {self.status}; it cannot become {status}")
         block = encode_fields(first, _pairs(headers))

@@ -7,6 +7,9 @@ deadline fires up to one tick late.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import struct
+import termios
 from typing import Protocol
 
 NEVER = float("inf")
@@ -53,3 +56,19 @@ def tick_for(*timeouts_s: float | None) -> float:
     """A tick fine enough for the shortest of the given time-outs, between 20 and 250 ms."""
     known = [t for t in timeouts_s if t is not None]
     return min(0.25, max(0.02, min(known, default=1.0) / 4))
+
+
+def unsent_bytes(transport: asyncio.Transport) -> int:
+    """What the other side has not taken yet, ours and the kernel's part together.
+
+    The kernel holds megabytes and takes more from us only in big steps: a reader of 10 kB/s looks stuck for
+    minutes if only our own buffer is watched. Where the kernel does not tell (SIOCOUTQ is Linux), ours counts.
+    """
+    size = transport.get_write_buffer_size()
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return size
+    try:
+        return size + int(struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0])
+    except OSError:
+        return size

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from gateway.wire.http.grammar import ResponseHead, parse_fields, parse_response_head
 from gateway.wire.http.message import HIGH_WATER, LOW_WATER, BadMessage, Headers
 from gateway.wire.http.response import UpstreamResponse
-from gateway.wire.http.sweep import NEVER
+from gateway.wire.http.sweep import NEVER, unsent_bytes
 from gateway.wire.http.upstream_errors import StaleConnection, UpstreamBroken, UpstreamTimeout
 
 _JOIN_BELOW = 16 * 1024
@@ -340,12 +340,12 @@ class UpstreamConnection(asyncio.Protocol):
     # -- deadlines
 
     def _watch_write(self) -> None:
-        self._stuck = self.transport.get_write_buffer_size()
+        self._stuck = unsent_bytes(self.transport)
         self.write_due = self._loop.time() + self._pool.limits.write_idle_timeout_s
 
     def on_deadline(self, now: float) -> None:
         if self.write_due <= now:
-            size = self.transport.get_write_buffer_size()
+            size = unsent_bytes(self.transport)
             if size >= self._stuck:
                 self._fail(UpstreamTimeout("the engine took none of the request in time"))
                 return

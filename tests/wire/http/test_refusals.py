@@ -104,7 +104,9 @@ async def test_refused_with_close_and_nothing_after(stage: Stage, name: str) -> 
     await stage.serve(echo)
     client = await stage.connect()
     # A request smuggled behind the refused one must get no answer.
-    client.send(request + (b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n" if request.endswith(b"\r\n\r\n") else b""))
+    client.send(
+        request + (b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n" if request.endswith(b"\r\n\r\n") else b"")
+    )
     got, headers, body = await client.answer()
     assert got == status, body
     assert headers["connection"] == "close"
