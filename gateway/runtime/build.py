@@ -96,7 +96,7 @@ def admission_limits(settings: Settings) -> AdmissionLimits:
 
 def edge_limits(settings: Settings) -> EdgeLimits:
     """How long to wait for a slot."""
-    return EdgeLimits(queue_seconds=settings.limits.queue_wait)
+    return EdgeLimits(queue_seconds=settings.limits.queue_seconds)
 
 
 def decider_limits(settings: Settings) -> DeciderLimits:
