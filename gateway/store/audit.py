@@ -36,7 +36,7 @@ from gateway.store.audit_chain import (
     segment_file,
 )
 from gateway.store.audit_files import end_of_stream, head_path
-from gateway.store.audit_records import AuditRecord, encode_default
+from gateway.store.audit_records import AuditRecord, encode
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ class AuditLog:
 
     def append(self, record: AuditRecord) -> None:
         """Take a record; it is written by the next `commit`, at the latest at the end of the loop's turn."""
-        data = orjson.dumps(record, default=encode_default)
+        data = encode(record)
         if self._pending_bytes + len(data) > self._limits.pending_bytes:
             self.counts.lost += 1
             self._unsaid_losses += 1

@@ -7,9 +7,12 @@ All times are Unix seconds.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
+
+import orjson
 
 from gateway.core.trail import Step
 
@@ -132,7 +135,34 @@ class StatementRead:
 AuditRecord = Decided | Finished | LoginFailed | LoginSummary | ConfigReload | AdminAction | StatementRead
 
 
-def encode_default(value: Any) -> Any:
+MAX_RECORD_BYTES = 1 << 20
+MAX_TEXT = 2000
+
+
+def encode(record: AuditRecord) -> bytes:
+    """The record as JSON, at most 1 MiB: longer lists are cut, and text no JSON can hold is replaced."""
+    try:
+        data = orjson.dumps(record, default=_encode_default)
+    except TypeError:
+        data = orjson.dumps(_plain(record))
+    if len(data) > MAX_RECORD_BYTES:
+        data = orjson.dumps(_plain(record, 100))
+    return data
+
+
+def _plain(value: Any, items: int = 10_000) -> Any:
+    """`value` with bounded texts and lists and without lone surrogates; the slow way, for odd records."""
+    if isinstance(value, str):
+        return value[:MAX_TEXT].encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, (list, tuple, set, frozenset)):
+        kept = [_plain(item, items) for item in itertools.islice(value, items)]
+        return kept if len(kept) == len(value) else [*kept, f"… {len(value) - len(kept)} more"]
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name), items) for field in fields(value)}
+    return value
+
+
+def _encode_default(value: Any) -> Any:
     """For orjson: sets come out sorted, so that equal records have equal bytes."""
     if isinstance(value, (set, frozenset)):
         return sorted(value)

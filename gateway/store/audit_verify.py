@@ -162,6 +162,8 @@ def _verify_stream(directory: Path, stream: str, key: bytes, kept: dict[int, byt
 
 def _walk_segments(walk: _Walk, files: list[tuple[int, Path]]) -> None:
     for index, path in files:
+        if index <= walk.at.segment:  # Retention moved the base and was about to remove this file.
+            continue
         if index != walk.at.segment + 1:
             missing = f"segment {walk.at.segment + 1} is not there, the next one is {index}"
             raise _Broken(Break.SEGMENT_MISSING, missing, path.name)

@@ -1,0 +1,95 @@
+"""One query as history shows it, and how parts of it that arrive separately become one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+MAX_NAME = 500
+"""Characters kept of any text that a client can choose; an index row has a limit, and so has patience."""
+
+MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRecord:
+    """What history keeps of a query. `time` is when it arrived (Unix seconds); None means not known (yet).
+
+    Records of one id merge: a later one fills in, and replaces only what it knows.
+    """
+
+    id: str
+    time: float
+    process: str | None = None
+    principal: str | None = None
+    impersonator: str | None = None
+    groups: tuple[str, ...] | None = None
+    wire: str | None = None
+    source: str | None = None
+    peer: str | None = None
+    kind: str | None = None
+    fingerprint: str | None = None
+    emitted: str | None = None
+    relations: tuple[str, ...] | None = None
+    engine: str | None = None
+    backend_group: str | None = None
+    backend: str | None = None
+    engine_query_id: str | None = None
+    decision: str | None = None
+    refusal: str | None = None
+    rule: str | None = None
+    outcome: str | None = None
+    error_code: str | None = None
+    rows: int | None = None
+    bytes_out: int | None = None
+    bytes_scanned: int | None = None
+    queued_ms: float | None = None
+    decide_ms: float | None = None
+    first_byte_ms: float | None = None
+    total_ms: float | None = None
+    trail: tuple[Mapping[str, Any], ...] | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        """For the `queries` table."""
+        row = {name: clean(getattr(self, name)) for name in _COLUMNS}
+        row["time_us"] = int(self.time * MICROSECONDS)
+        return row
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> QueryRecord:
+        """From the `queries` table."""
+        known = {name: row[name] for name in _COLUMNS}
+        for name in ("groups", "relations", "trail"):
+            known[name] = None if known[name] is None else tuple(known[name])
+        return cls(**known, time=row["time_us"] / MICROSECONDS)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready, every field, in the order above."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def merged(self, other: QueryRecord) -> QueryRecord:
+        """This record with what `other` knows, as the store would merge them."""
+        known = {name: getattr(other, name) for name in _COLUMNS if getattr(other, name) is not None}
+        if other.outcome == "unknown" and self.outcome is not None:
+            known["outcome"] = self.outcome
+        mine = {name: getattr(self, name) for name in _COLUMNS}
+        return QueryRecord(**{**mine, **known, "time": min(self.time, other.time)})
+
+
+_COLUMNS = tuple(field.name for field in fields(QueryRecord) if field.name != "time")
+
+
+def clean(value: Any) -> Any:
+    """A value that both databases can hold: no NUL, no lone surrogate, bounded length; inside lists too."""
+    if isinstance(value, str):
+        if len(value) > MAX_NAME:
+            value = value[: MAX_NAME - 1] + "…"
+        if value.isascii() and "\0" not in value:
+            return value
+        return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "�")
+    if isinstance(value, Mapping):
+        return {clean(key): clean(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(item) for item in value]
+    return value

@@ -1,0 +1,225 @@
+"""The store: query history and what else must outlive a process, on SQLite or PostgreSQL alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.store.database import Database
+from gateway.store.migrate import prepare
+from gateway.store.records import MICROSECONDS, QueryRecord
+from gateway.store.tables import audit_events, jobs, queries, statements
+
+MAX_LIMIT = 1000
+PRUNE_CHUNK = 1000
+DAY_US = 86_400 * MICROSECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class QueryFilter:
+    """Which queries; every field that is set must match. Times are Unix seconds, `since` inclusive."""
+
+    principal: str | None = None
+    process: str | None = None
+    wire: str | None = None
+    source: str | None = None
+    kind: str | None = None
+    fingerprint: str | None = None
+    engine: str | None = None
+    backend: str | None = None
+    engine_query_id: str | None = None
+    decision: str | None = None
+    outcome: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+EVERYTHING = QueryFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Queries, newest first; `cursor` continues after them and is None at the end."""
+
+    queries: tuple[QueryRecord, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Days that things are kept; 0 keeps none, None keeps all."""
+
+    history_days: float | None = 90
+    statement_days: float | None = 30
+    event_days: float | None = 365
+    job_days: float | None = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """Rows removed by `prune`."""
+
+    queries: int
+    statements: int
+    events: int
+    jobs: int
+
+
+class BadCursor(ValueError):
+    """The cursor is not one that `recent_queries` gave."""
+
+
+class Store:
+    """Open with `Store.open`; every method is one bounded transaction."""
+
+    def __init__(self, database: Database, revision: str) -> None:
+        self.database = database
+        self.revision = revision
+
+    @classmethod
+    async def open(cls, url: str, *, migrate: bool = True) -> Store:
+        """Connect and make the schema usable. Raises StoreUrlError, SchemaError, or the driver's error."""
+        database = Database(url)
+        try:
+            async with database.write() as connection:
+                revision = await connection.run_sync(prepare, migrate)
+        except BaseException:
+            await database.close()
+            raise
+        return cls(database, revision)
+
+    async def close(self) -> None:
+        await self.database.close()
+
+    async def ping(self) -> None:
+        """Raises the driver's error when the store does not answer."""
+        async with self.database.read() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+
+    async def save_queries(self, records: Iterable[QueryRecord]) -> None:
+        """Insert, or merge into what is known of the same ids. Idempotent, and order does not matter."""
+        async with self.database.write() as connection:
+            await self.save_queries_in(connection, records)
+
+    async def save_queries_in(self, connection: AsyncConnection, records: Iterable[QueryRecord]) -> None:
+        """As `save_queries`, inside the caller's transaction."""
+        if rows := [record.as_row() for record in records]:
+            await connection.execute(_merge(self.database.is_sqlite), rows)
+
+    async def query(self, query_id: str) -> QueryRecord | None:
+        """By the gateway's id, or else by the engine's (its newest)."""
+        by_engine = sa.select(queries).where(queries.c.engine_query_id == query_id)
+        attempts = (
+            sa.select(queries).where(queries.c.id == query_id),
+            by_engine.order_by(queries.c.time_us.desc()).limit(1),
+        )
+        async with self.database.read() as connection:
+            for attempt in attempts:
+                row = (await connection.execute(attempt)).mappings().first()
+                if row is not None:
+                    return QueryRecord.from_row(dict(row))
+        return None
+
+    async def recent_queries(
+        self, matching: QueryFilter = EVERYTHING, limit: int = 100, cursor: str | None = None
+    ) -> Page:
+        """Newest first, at most `limit` (1 to 1000). Raises BadCursor."""
+        limit = min(max(limit, 1), MAX_LIMIT)
+        select = sa.select(queries).where(*_conditions(matching))
+        if cursor is not None:
+            time_us, query_id = _parse_cursor(cursor)
+            select = select.where(sa.tuple_(queries.c.time_us, queries.c.id) < sa.tuple_(time_us, query_id))
+        select = select.order_by(queries.c.time_us.desc(), queries.c.id.desc()).limit(limit + 1)
+        async with self.database.read() as connection:
+            rows = (await connection.execute(select)).mappings().all()
+        page = rows[:limit]
+        more = f"{page[-1]['time_us']}.{page[-1]['id']}" if len(rows) > limit else None
+        return Page(tuple(QueryRecord.from_row(dict(row)) for row in page), more)
+
+    async def prune(self, retention: Retention = Retention()) -> Pruned:
+        """Remove what is older than its retention, in small transactions that let others through."""
+        async with self.database.read() as connection:
+            now = await self.database.now_us(connection)
+        ended = jobs.c.state.in_(("done", "failed"))
+        return Pruned(
+            queries=await self._prune(queries, queries.c.time_us, now, retention.history_days),
+            statements=await self._prune(statements, statements.c.time_us, now, retention.statement_days),
+            events=await self._prune(audit_events, audit_events.c.time_us, now, retention.event_days),
+            jobs=await self._prune(jobs, jobs.c.updated_us, now, retention.job_days, ended),
+        )
+
+    async def _prune(
+        self,
+        table: sa.Table,
+        time_us: sa.Column[int],
+        now: int,
+        days: float | None,
+        *conditions: sa.ColumnElement[bool],
+    ) -> int:
+        if days is None:
+            return 0
+        keys = list(table.primary_key.columns)
+        old = sa.select(*keys).where(time_us < now - int(days * DAY_US), *conditions).limit(PRUNE_CHUNK)
+        delete = sa.delete(table).where(sa.tuple_(*keys).in_(old))
+        removed = 0
+        while True:
+            async with self.database.write() as connection:
+                count = (await connection.execute(delete)).rowcount
+            removed += count
+            if count < PRUNE_CHUNK:
+                return removed
+
+
+def _conditions(matching: QueryFilter) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = []
+    for field in fields(matching):
+        value: Any = getattr(matching, field.name)
+        if value is None:
+            continue
+        if field.name == "since":
+            conditions.append(queries.c.time_us >= int(value * MICROSECONDS))
+        elif field.name == "until":
+            conditions.append(queries.c.time_us < int(value * MICROSECONDS))
+        else:
+            conditions.append(queries.c[field.name] == value)
+    return conditions
+
+
+def _parse_cursor(cursor: str) -> tuple[int, str]:
+    time_us, dot, query_id = cursor.partition(".")
+    if not dot or not query_id or not time_us.isdecimal() or len(time_us) > 18 or "\0" in query_id:
+        raise BadCursor("the cursor is not one that an earlier page gave")
+    return int(time_us), query_id
+
+
+def _merge(is_sqlite: bool) -> sa.sql.dml.Insert:
+    """INSERT … ON CONFLICT that lets each record fill in what it knows: idempotent, in any order."""
+    insert = sqlite.insert(queries) if is_sqlite else postgresql.insert(queries)
+    new, old = insert.excluded, queries.c
+    updates: dict[str, Any] = {
+        column.name: sa.func.coalesce(new[column.name], column)
+        for column in queries.columns
+        if column.name not in ("id", "time_us", "outcome")
+    }
+    updates["time_us"] = sa.case((new.time_us < old.time_us, new.time_us), else_=old.time_us)
+    known = sa.func.coalesce(new.outcome, old.outcome)
+    updates["outcome"] = sa.case(
+        (new.outcome == "unknown", sa.func.coalesce(old.outcome, new.outcome)), else_=known
+    )
+    return insert.on_conflict_do_update(index_elements=["id"], set_=updates)
+
+
+__all__: Sequence[str] = [
+    "EVERYTHING",
+    "BadCursor",
+    "Page",
+    "Pruned",
+    "QueryFilter",
+    "Retention",
+    "Store",
+]
