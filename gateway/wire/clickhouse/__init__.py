@@ -1,0 +1,1 @@
+"""The ClickHouse HTTP wire: requests understood and built anew, answers relayed byte for byte."""
