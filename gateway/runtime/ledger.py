@@ -1,0 +1,106 @@
+"""What a query leaves behind: the audit record first, then metrics and, where configured, its sealed text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from gateway.core.decision import Answer, Plan, Refusal
+from gateway.edge.live import LedgerUnavailable
+from gateway.edge.query import LiveQuery, Settlement
+from gateway.store.audit import AuditLog, AuditUnavailable
+from gateway.store.audit_records import Decided, Finished
+from gateway.store.history import HistoryWriter
+from gateway.store.vault import StatementText, TextPart
+from gateway.telemetry.metrics import Metrics
+
+
+class QueryLedger:
+    """See `edge.live.Ledger`. History rows come from the audit's files (`AuditIngest`), so nothing about a
+    query is written twice on the hot path.
+    """
+
+    def __init__(self, audit: AuditLog, metrics: Metrics, history: HistoryWriter | None) -> None:
+        self._audit = audit
+        self._metrics = metrics
+        self._history = history
+
+    def decided(self, query: LiveQuery) -> None:
+        """See `Ledger.decided`."""
+        self._audit.append(_decided(query))
+        if self._history is not None:
+            self._offer_texts(self._history, query)
+
+    def _offer_texts(self, history: HistoryWriter, query: LiveQuery) -> None:
+        history.offer(StatementText(query.id, TextPart.ORIGINAL, query.statement.text))
+        plan = query.plan
+        if plan is not None and plan.rewritten:
+            history.offer(StatementText(query.id, TextPart.EMITTED, plan.text))
+
+    async def commit(self) -> None:
+        """See `Ledger.commit`."""
+        try:
+            await self._audit.commit()
+        except AuditUnavailable as error:
+            raise LedgerUnavailable(str(error)) from error
+
+    def finished(self, query: LiveQuery, end: Settlement) -> None:
+        """See `Ledger.finished`."""
+        seen = query.seen
+        self._audit.append(
+            Finished(
+                query_id=query.id,
+                time=time.time(),
+                outcome=end.outcome.value,
+                backend=query.backend.name if query.backend else None,
+                engine_query_id=query.engine_query_id,
+                error_code=end.error_code,
+                rows=seen.rows,
+                bytes_out=seen.bytes_out,
+                bytes_scanned=seen.bytes_scanned,
+                queued_ms=_ms(end.queued_s),
+                first_byte_ms=_ms(end.first_byte_s),
+                total_ms=_ms(end.total_s),
+            )
+        )
+        self._metrics.query_finished(
+            wire=query.statement.wire.value,
+            kind=query.decision.kind.value,
+            outcome=end.outcome.value,
+            seconds=end.total_s,
+        )
+
+    def count(self, name: str, labels: Mapping[str, str], by: float) -> None:
+        """See `Ledger.count`."""
+        self._metrics.count(name, labels, by)
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)
+
+
+def _decided(query: LiveQuery) -> Decided:
+    decision, principal, statement = query.decision, query.principal, query.statement
+    plan = decision if isinstance(decision, Plan) else None
+    refusal = decision if isinstance(decision, Refusal) else None
+    return Decided(
+        query_id=query.id,
+        time=query.opened_at,
+        principal=principal.name,
+        impersonator=principal.impersonator,
+        groups=tuple(sorted(principal.groups)),
+        wire=statement.wire.value,
+        kind=decision.kind.value,
+        decision="refusal" if refusal else "answer" if isinstance(decision, Answer) else "plan",
+        source=statement.source,
+        peer=query.peer,
+        fingerprint=decision.fingerprint,
+        emitted="" if plan is None or not plan.rewritten else "rewritten",
+        relations=tuple(map(str, plan.relations)) if plan else (),
+        refusal=refusal.code.value if refusal else None,
+        rule=refusal.rule if refusal else None,
+        engine=plan.engine.value if plan else None,
+        backend_group=plan.group if plan else None,
+        decide_ms=round(query.decided.seconds * 1000, 3),
+        trail=decision.trail.steps,
+    )
