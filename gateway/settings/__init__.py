@@ -16,6 +16,7 @@ from gateway.settings.sections.identity import Identity
 from gateway.settings.sections.limits import Limits
 from gateway.settings.sections.state import Audit, Server, Store, Telemetry
 from gateway.settings.sections.wires import ClickHouseWire, TrinoWire
+from gateway.settings.watch import Reload, SettingsWatcher
 
 __all__ = [
     "Admin",
@@ -32,12 +33,14 @@ __all__ = [
     "ListenerTls",
     "Metrics",
     "Problem",
+    "Reload",
     "Rules",
     "SecretRef",
     "SecretUnavailable",
     "Server",
     "Settings",
     "SettingsError",
+    "SettingsWatcher",
     "Store",
     "Telemetry",
     "TrinoWire",

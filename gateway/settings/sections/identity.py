@@ -97,6 +97,8 @@ class JwtIssuer(Section):
     """A file with the issuer's public keys (JSON Web Key Set)."""
     jwks_url: Annotated[str, AfterValidator(_safe_key_url)] | None = None
     """The URL of its public keys; https, or http on localhost. Redirects are not followed."""
+    jwks_ca: ExistingFile | None = None
+    """PEM file with the authorities to believe for jwks_url; null takes the system's."""
     secret: SecretRef | None = None
     """The shared secret of HS256/384/512."""
     leeway: Annotated[Duration, Field(ge=0, le=600)] = 30.0

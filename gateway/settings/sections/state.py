@@ -70,6 +70,12 @@ class Telemetry(Section):
 class Server(Section):
     """The processes."""
 
+    state: LocalPath = Path("var")
+    """Directory for sockets, embedded databases and the generated key; open to the gateway's user only."""
+    key: SecretRef | None = None
+    """Keys what clients carry between requests (transaction ids, query id prefixes), at least 32 characters.
+    All gateways that serve the same clients need the same; null keeps a generated one under `state`."""
+
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Proxy processes that share the ports."""
     drain_seconds: Annotated[float, Field(ge=0, le=86400)] = 30.0
