@@ -57,6 +57,7 @@ def _arguments() -> argparse.Namespace:
         "--clickhouse-password", default="gateway", help="of the user gateway (default: %(default)s)"
     )
     up.add_argument("--dir", type=Path, help="data and logs (default: a temporary folder)")
+    up.add_argument("--owner", metavar="PID", type=int, help="also end when this process ends")
     up.add_argument("--detach", action="store_true", help="return once all are ready; needs --dir")
     down = commands.add_parser("down", help="end what `up --detach` started")
     down.add_argument("--dir", type=Path, required=True)
@@ -101,6 +102,7 @@ def _describe(engine: Engine) -> dict[str, Any]:
 
 
 def _up(options: argparse.Namespace) -> int:
+    owner = _identity(options.owner) if options.owner else None
     directory = options.dir or Path(tempfile.mkdtemp(prefix="gateway-engines-"))
     stop: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -123,7 +125,7 @@ def _up(options: argparse.Namespace) -> int:
         (directory / "pid").write_text(_identity(os.getpid()))
         partial.replace(state)
         print(description, flush=True)
-        while not stop:
+        while not stop and (owner is None or _alive(owner)):
             time.sleep(0.2)
         state.unlink(missing_ok=True)
         (directory / "pid").unlink(missing_ok=True)
@@ -136,7 +138,7 @@ def _up_detached(options: argparse.Namespace) -> int:
         return 2
     options.dir.mkdir(parents=True, exist_ok=True)
     state = options.dir / "engines.json"
-    if state.exists() and _owner(options.dir) is not None:
+    if state.exists() and _keeper_of(options.dir) is not None:
         print(f"already up, see {state}; end it with `down --dir {options.dir}`", file=sys.stderr)
         return 1
     state.unlink(missing_ok=True)
@@ -166,24 +168,29 @@ def _identity(pid: int) -> str:
     return f"{pid} {started}"
 
 
-def _owner(directory: Path) -> int | None:
-    """The pid of the process that keeps the engines of `directory` up, if it is still there."""
+def _alive(identity: str) -> bool:
     try:
-        written = (directory / "pid").read_text()
-        pid = int(written.split()[0])
-        return pid if _identity(pid) == written else None
+        return _identity(int(identity.split()[0])) == identity
     except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _keeper_of(directory: Path) -> int | None:
+    """The pid of the process that keeps the engines of `directory` up, if it is still there."""
+    written = directory / "pid"
+    if not written.exists() or not _alive(identity := written.read_text()):
         return None
+    return int(identity.split()[0])
 
 
 def _down(options: argparse.Namespace) -> int:
-    pid = _owner(options.dir)
+    pid = _keeper_of(options.dir)
     if pid is None:
         print(f"nothing is up in {options.dir}")
         return 0
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + _DOWN_TIMEOUT
-    while _owner(options.dir) is not None:
+    while _keeper_of(options.dir) is not None:
         if time.monotonic() > deadline:
             print(f"process {pid} has not ended within {_DOWN_TIMEOUT:.0f} s", file=sys.stderr)
             return 1

@@ -135,7 +135,8 @@ def _verify(path: Path, expected: str) -> None:
 # --- the Python environment -----------------------------------------------------------------------
 
 
-def _lock_stamp(workshop: Workshop, lock: str) -> str:
+def lock_stamp(workshop: Workshop, lock: str) -> str:
+    """What .venv/installed-lock holds when the environment was installed from `lock` as it is now."""
     digest = hashlib.sha256((workshop.checkout / lock).read_bytes())
     digest.update((workshop.checkout / "pyproject.toml").read_bytes())
     return f"{lock} {digest.hexdigest()}"
@@ -146,7 +147,7 @@ def _environment(lock: str, also_served_by: tuple[str, ...] = ()) -> Part:
         stamp = workshop.checkout / ".venv" / "installed-lock"
         if not stamp.exists() or not workshop.python.exists():
             return False
-        return stamp.read_text() in {_lock_stamp(workshop, name) for name in (lock, *also_served_by)}
+        return stamp.read_text() in {lock_stamp(workshop, name) for name in (lock, *also_served_by)}
 
     def install(workshop: Workshop, say: Say) -> None:
         folder = workshop.checkout / ".venv"
@@ -161,7 +162,7 @@ def _environment(lock: str, also_served_by: tuple[str, ...] = ()) -> Part:
         workshop.run("python-packages", [*pip, "--require-hashes", "-r", str(workshop.checkout / lock)])
         project = [*pip, "--no-deps", "--no-build-isolation", "-e", str(workshop.checkout)]
         workshop.run("python-project", project)
-        (folder / "installed-lock").write_text(_lock_stamp(workshop, lock))
+        (folder / "installed-lock").write_text(lock_stamp(workshop, lock))
 
     hint = "check the connection to the Python package index and run again; `make clean` starts afresh"
     return Part("python packages", lock, present, install, hint)

@@ -157,6 +157,23 @@ def free_port() -> int:
     raise EngineFailed(f"no free port on {HOST} between {_PORTS.start} and {_PORTS.stop}; end some servers")
 
 
+def _port(wanted: int | None) -> int:
+    """The wanted port if it is free, else any. A taken one would answer in the new engine's place."""
+    if wanted is None:
+        return free_port()
+    with socket.socket() as probe:
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # leftovers of closed connections do not count
+        try:
+            probe.bind((HOST, wanted))
+        except OSError as error:
+            raise EngineFailed(
+                f"port {wanted} on {HOST} is taken ({error}); end its owner or give another"
+            ) from error
+    return wanted
+
+
 class RealEngines:
     """Starts real engines and ends exactly those. A context manager, also an async one.
 
@@ -229,7 +246,7 @@ class RealEngines:
         """
         java = toolbox.require(self._tools.java, "Java for Trino")
         home = toolbox.require(self._tools.trino, f"Trino {toolbox.TRINO_VERSION}")
-        folder, port = self._folder(name), port or free_port()
+        folder, port = self._folder(name), _port(port)
         lake = engine_files.lake_catalog(folder / "lake")
         wanted = {**engine_files.DEFAULT_CATALOGS, "lake": lake, **(catalogs or {})}
         engine_files.link_plugins(home, folder / "plugin", [*engine_files.plugins_of(wanted), *plugins])
@@ -264,7 +281,7 @@ class RealEngines:
             self._tools.clickhouse_library, f"ClickHouse {toolbox.CLICKHOUSE_VERSION} (Linux on x86-64 only)"
         )
         folder = self._folder(name)
-        port, tcp_port = port or free_port(), tcp_port or free_port()
+        port, tcp_port = _port(port), _port(tcp_port)
         config = engine_files.write_clickhouse(
             folder,
             gateway_password=gateway_password,
@@ -300,7 +317,7 @@ class RealEngines:
     ) -> PostgresServer:
         """A PostgreSQL cluster of its own, without durability (no fsync). Root runs it as `postgres`."""
         initdb, postgres, createdb = (_postgres(name) for name in ("initdb", "postgres", "createdb"))
-        folder, port = self._folder(name), port or free_port()
+        folder, port = self._folder(name), _port(port)
         account = "postgres" if os.geteuid() == 0 else None
         # Not inside `folder`: the other user must be able to reach it through every parent.
         data = Path(tempfile.mkdtemp(prefix="gateway-postgres-"))
@@ -341,7 +358,7 @@ class RealEngines:
         program = toolbox.system_program("redis-server")
         if program is None:
             raise ToolMissing(f"redis-server is not installed; {toolbox.HOW_TO_INSTALL}")
-        folder, port = self._folder(name), port or free_port()
+        folder, port = self._folder(name), _port(port)
         command = [
             *(str(program), "--port", str(port), "--bind", HOST, "--dir", str(folder)),
             *("--save", "", "--appendonly", "no", "--daemonize", "no"),
