@@ -1,0 +1,120 @@
+"""What Trino's tokens need before sqlglot's parser reads them faithfully. Each item has a fixture case."""
+
+from __future__ import annotations
+
+import re
+
+from sqlglot import exp
+from sqlglot.dialects.trino import Trino
+from sqlglot.parsers.trino import TrinoParser
+from sqlglot.tokenizer_core import Token, TokenType
+
+from gateway.sql.dialects.tokens import MARK
+
+_SPECIAL = frozenset(
+    [
+        "AND",
+        "OR",
+        "EXISTS",
+        "ANY",
+        "ALL",
+        "LIKE",
+        "ROW",
+        "CAST",
+        "TRY_CAST",
+        "EXTRACT",
+        "TRIM",
+        "SUBSTRING",
+        "POSITION",
+        "NORMALIZE",
+        "LISTAGG",
+        "JSON_OBJECT",
+        "JSON_OBJECTAGG",
+        "JSON_QUERY",
+        "JSON_VALUE",
+        "JSON_TABLE",
+        "UNNEST",
+    ]
+)
+"""Calls with a syntax of their own; sqlglot reads and prints these right."""
+
+KNOWN_CALLS = frozenset({*TrinoParser.FUNCTIONS, *TrinoParser.FUNCTION_PARSERS, "IF", "ANY"}) - _SPECIAL
+_NOW = frozenset(
+    {TokenType.CURRENT_TIMESTAMP, TokenType.CURRENT_TIME, TokenType.LOCALTIME, TokenType.LOCALTIMESTAMP}
+)
+_CHARS = frozenset({TokenType.CHAR, TokenType.NCHAR})
+_UNICODE_ESCAPE = re.compile(r"\\(?:\\|([0-9a-fA-F]{4})|\+([0-9a-fA-F]{6}))")
+
+
+class GatewayTrino(Trino):
+    """Trino as the gateway reads and writes it."""
+
+
+def amend(tokens: list[Token], text: str) -> list[Token]:
+    """The tokens to parse instead; they keep the places of the text."""
+    out: list[Token] = []
+    for index, token in enumerate(tokens):
+        following = tokens[index + 1] if index + 1 < len(tokens) else None
+        kind = token.token_type
+        if following is None:
+            out.append(token)
+        elif following.token_type is TokenType.L_PAREN:
+            if kind in _NOW:
+                token.token_type = TokenType.VAR
+                token.text += MARK
+            elif kind is not TokenType.IDENTIFIER and token.text.upper() in KNOWN_CALLS:
+                token.text += MARK
+            out.append(token)
+        elif following.token_type is TokenType.STRING:
+            out.append(token)
+            out.extend(_literal_parameters(token, following.text))
+        elif following.token_type is TokenType.AMP and _is_unicode_name(tokens, index):
+            _decode_unicode_name(tokens[index + 2])
+            tokens[index + 1].token_type = TokenType.SENTINEL
+        else:
+            out.append(token)
+    return [token for token in out if token.token_type is not TokenType.SENTINEL]
+
+
+def _literal_parameters(token: Token, value: str) -> list[Token]:
+    """`DECIMAL '1.10'` is a decimal(3, 2) and `CHAR 'abc'` a char(3): give the type its parameters."""
+    if token.token_type is TokenType.DECIMAL:
+        digits = value.strip().lstrip("+-").lower()
+        if not re.fullmatch(r"\d*\.?\d*", digits):
+            return []
+        whole, _, scale = digits.partition(".")
+        whole = whole.lstrip("0")
+        return _parenthesised(token, [max(len(whole) + len(scale), 1), len(scale)])
+    if token.token_type in _CHARS:
+        return _parenthesised(token, [len(value)])
+    return []
+
+
+def _parenthesised(token: Token, numbers: list[int]) -> list[Token]:
+    def at(kind: TokenType, text: str) -> Token:
+        return Token(kind, text, token.line, token.col, token.start, token.end)
+
+    inside = [at(TokenType.NUMBER, str(number)) for number in numbers]
+    if len(inside) == 2:
+        inside.insert(1, at(TokenType.COMMA, ","))
+    return [at(TokenType.L_PAREN, "("), *inside, at(TokenType.R_PAREN, ")")]
+
+
+def _is_unicode_name(tokens: list[Token], index: int) -> bool:
+    """`U&"…"`, written without spaces."""
+    if tokens[index].text.upper() != "U" or index + 2 >= len(tokens):
+        return False
+    name = tokens[index + 2]
+    return name.token_type is TokenType.IDENTIFIER and name.start == tokens[index].end + 2
+
+
+def _decode_unicode_name(token: Token) -> None:
+    def char(match: re.Match[str]) -> str:
+        code = match.group(1) or match.group(2)
+        return chr(int(code, 16)) if code else "\\"
+
+    token.text = _UNICODE_ESCAPE.sub(char, token.text)
+
+
+def settle(tree: exp.Expr) -> None:
+    """What is left to mend on the tree itself: nothing for Trino."""
