@@ -34,6 +34,13 @@ MAX_NODES = 50_000
 
 Location = Sequence[int | str]
 
+
+def spell(location: Location) -> str:
+    """`backends[0].url`."""
+    words = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return words.removeprefix(".")
+
+
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
 _WORDS: dict[str, bool | None] = {
@@ -62,16 +69,16 @@ class Node:
                 node, key = child, node.keys.get(str(part))
         return key if at_key and key is not None else node
 
-    def spell(self, location: Location) -> str:
-        """`backends[0].url` for a location, without parts (of unions) that are not in the document."""
-        path, node = "", self
+    def present(self, location: Location) -> tuple[int | str, ...]:
+        """The location without parts before its last that are not in the document (names of union members)."""
+        kept: list[int | str] = []
+        node = self
         for index, part in enumerate(location):
             child = node.children.get(part)
-            if child is None and index < len(location) - 1:
-                continue
-            path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+            if child is not None or index == len(location) - 1:
+                kept.append(part)
             node = child or node
-        return path
+        return tuple(kept)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from gateway.settings.document import Document, Node
+from gateway.settings.document import Document, Node, spell
 from gateway.settings.kinds import DURATION, format_duration, format_size
 from gateway.settings.problems import Problem, did_you_mean
 
@@ -51,21 +51,21 @@ def problems_of(document: Document, model: type[BaseModel], errors: list[ErrorDe
 def place(file: str, root: Node, location: tuple[int | str, ...], message: str) -> Problem:
     """A problem at the value that `location` names."""
     node = root.find(location)
-    return Problem(file, node.line, node.column, root.spell(location), message)
+    return Problem(file, node.line, node.column, spell(location), message)
 
 
 def _problem(file: str, root: Node, model: type[BaseModel], error: ErrorDetails) -> Problem:
-    location, kind, context = tuple(error["loc"]), error["type"], error.get("ctx", {})
+    location, kind, context = root.present(error["loc"]), error["type"], error.get("ctx", {})
     if kind == "settings":
         return place(file, root, location + tuple(context.get("at", ())), str(context["text"]))
     if location and location[-1] == "[key]":
         node = root.find(location[:-1], at_key=True)
-        return Problem(file, node.line, node.column, root.spell(location[:-1]), f"as a key, {_say(error)}")
+        return Problem(file, node.line, node.column, spell(location[:-1]), f"as a key, {_say(error)}")
     if kind == "extra_forbidden":
         node = root.find(location, at_key=True)
         known = sorted(known_keys(model, location[:-1]))
         hint = did_you_mean(str(location[-1]), known) or f" (known here: {', '.join(known)})"
-        return Problem(file, node.line, node.column, root.spell(location), f"unknown key{hint}")
+        return Problem(file, node.line, node.column, spell(location), f"unknown key{hint}")
     return place(file, root, location, _say(error))
 
 

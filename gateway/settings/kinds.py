@@ -133,7 +133,8 @@ def _plain_host(text: str) -> str:
     return text
 
 
-def _base_directory(info: ValidationInfo) -> Path:
+def base_directory(info: ValidationInfo) -> Path:
+    """Where relative paths start: the directory of the file that is being read."""
     return Path((info.context or {}).get("base", "."))
 
 
@@ -143,7 +144,7 @@ def _path(check: Callable[[Path], str | None]) -> BeforeValidator:
             return value
         if not isinstance(value, str) or not value or "\0" in value:
             raise wrong("expected a path; a relative one starts at the directory of this file")
-        path = _base_directory(info) / Path(value).expanduser()
+        path = base_directory(info) / Path(value).expanduser()
         if (complaint := check(path)) is not None:
             raise wrong(f"{complaint}: {path}")
         return path

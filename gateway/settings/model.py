@@ -45,9 +45,9 @@ class Settings(Section):
     """What the Trino protocol lets through."""
     clickhouse: ClickHouseWire = ClickHouseWire()
     """What the ClickHouse protocol lets through."""
-    store: Store = Store()
+    store: Store = Field(default_factory=dict, validate_default=True)
     """The database."""
-    audit: Audit = Audit()
+    audit: Audit = Field(default_factory=dict, validate_default=True)
     """The audit record."""
     admin: Admin = Admin()
     """The admin API."""
@@ -55,7 +55,7 @@ class Settings(Section):
     """Prometheus metrics and health; null opens no port."""
     telemetry: Telemetry = Telemetry()
     """Logs and traces."""
-    server: Server = Server()
+    server: Server = Field(default_factory=dict, validate_default=True)
     """Processes."""
 
     @cached_property

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.core.decision import EngineKind
+from gateway.settings.document import spell
 from gateway.settings.kinds import is_loopback
 from gateway.settings.problems import did_you_mean
 from gateway.settings.sections.backends import WIRE_OF_ENGINE
@@ -62,11 +63,7 @@ def _ports(data: dict[str, Any]) -> Iterator[Complaint]:
         if isinstance(port, int) and port and isinstance(host, str):
             first = taken.setdefault((host, port), location)
             if first != location:
-                yield location, f"port {port} of {host} is taken by {_words(first)}"
-
-
-def _words(location: Location) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+                yield location, f"port {port} of {host} is taken by {spell(first)}"
 
 
 def _wire_of(backend: dict[str, Any]) -> str | None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
-from gateway.settings.kinds import LocalPath, SecretRef, Section, WebUrl, wrong
+from gateway.settings.kinds import LocalPath, SecretRef, Section, WebUrl, base_directory, wrong
 
 
-def _store_url(url: str) -> str:
+def _store_url(url: str, info: ValidationInfo) -> str:
     try:
         parts = urlsplit(url)
         password = parts.password
@@ -21,14 +20,20 @@ def _store_url(url: str) -> str:
         raise wrong("expected sqlite:///path or postgresql://user@host/database")
     if password is not None or "password=" in parts.query:
         raise wrong("a URL holds no password here; give it by reference in store.password")
+    if (
+        parts.scheme == "sqlite"
+        and parts.path not in ("", "/", "/:memory:")
+        and not parts.path.startswith("//")
+    ):
+        return f"sqlite:///{(base_directory(info) / parts.path[1:]).absolute()}"
     return url
 
 
 class Store(Section):
     """The database of history, budgets and approvals."""
 
-    url: Annotated[str, AfterValidator(_store_url)] = "sqlite:///gateway.db"
-    """`sqlite:///path` (relative to the working directory; four slashes for an absolute path) or
+    url: Annotated[str, AfterValidator(_store_url)] = Field("sqlite:///gateway.db", validate_default=True)
+    """`sqlite:///path` (it starts at the directory of this file; four slashes for an absolute path) or
     `postgresql://user@host:port/database`."""
     password: SecretRef | None = None
     """The password of the PostgreSQL user."""
@@ -45,9 +50,8 @@ class Store(Section):
 class Audit(Section):
     """The hash-chained record of who ran what; written before the first byte of a result."""
 
-    directory: LocalPath = Path("audit")
-    """Where segments are written; relative paths start at the settings file's directory when given there,
-    at the working directory by default."""
+    directory: LocalPath = Field("audit", validate_default=True)
+    """Where segments are written."""
     on_failure: Literal["refuse", "continue"] = "refuse"
     """What happens to queries while the record cannot be written."""
     sync: Literal["os", "fsync"] = "os"
@@ -70,7 +74,7 @@ class Telemetry(Section):
 class Server(Section):
     """The processes."""
 
-    state: LocalPath = Path("var")
+    state: LocalPath = Field("var", validate_default=True)
     """Directory for sockets, embedded databases and the generated key; open to the gateway's user only."""
     key: SecretRef | None = None
     """Keys what clients carry between requests (transaction ids, query id prefixes), at least 32 characters.
