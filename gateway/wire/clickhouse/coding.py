@@ -6,7 +6,6 @@ goes to the engine untouched.
 
 from __future__ import annotations
 
-import bz2
 import lzma
 import struct
 import zlib
@@ -28,7 +27,7 @@ _MAX_XZ_MEMORY = 64 * 1024 * 1024
 _ZSTD_STEP = 256
 
 # What ClickHouse 26.7 decodes itself (CompressionMethod.cpp); such bodies may pass untouched.
-PASSABLE = frozenset({"gzip", "deflate", "br", "zstd", "lz4", "xz", "bz2", "snappy"})
+PASSABLE = frozenset({"gzip", "deflate", "br", "zstd", "lz4", "xz", "snappy"})
 
 
 class Decoder(Protocol):
@@ -58,7 +57,7 @@ def decoder_for(content_encoding: str, native: bool) -> Decoder | None:
         raise WireError(
             NOT_IMPLEMENTED,
             "This Content-Encoding is not accepted for a body that holds a statement; "
-            "use gzip, deflate, zstd, lz4, xz or bz2, or put the statement into the URL",
+            "use gzip, deflate, zstd, lz4 or xz, or put the statement into the URL",
         )
     return make()
 
@@ -114,7 +113,7 @@ class Zlib:
 
 
 class _Bounded(Protocol):
-    """The shape that lz4.frame, bz2 and lzma share."""
+    """The shape that lz4.frame and lzma share."""
 
     @property
     def eof(self) -> bool: ...
@@ -124,7 +123,7 @@ class _Bounded(Protocol):
 
 
 class Library:
-    """lz4 frames, bz2 and xz, any number of streams in a row."""
+    """lz4 frames and xz, any number of streams in a row."""
 
     def __init__(self, make: Callable[[], _Bounded]) -> None:
         self._make = make
@@ -259,6 +258,5 @@ _DECODERS: dict[str, Callable[[], Decoder]] = {
     "deflate": lambda: Zlib(15),
     "zstd": Zstd,
     "lz4": lambda: Library(lz4.frame.LZ4FrameDecompressor),
-    "bz2": lambda: Library(bz2.BZ2Decompressor),
     "xz": lambda: Library(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MAX_XZ_MEMORY)),
 }

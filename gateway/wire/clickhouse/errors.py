@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.core.decision import Refusal, RefusalCode
+from gateway.identity.contract import AuthenticationFailed
 
 # Code -> (name, HTTP status), each measured on ClickHouse 26.7 with throwIf(1, 'x', toInt16(code)).
 KNOWN: dict[int, tuple[str, int]] = {
@@ -15,6 +16,7 @@ KNOWN: dict[int, tuple[str, int]] = {
     115: ("UNKNOWN_SETTING", 404),
     159: ("TIMEOUT_EXCEEDED", 408),
     168: ("TOO_BIG_AST", 400),
+    194: ("REQUIRED_PASSWORD", 401),
     202: ("TOO_MANY_SIMULTANEOUS_QUERIES", 500),
     210: ("NETWORK_ERROR", 500),
     279: ("ALL_CONNECTION_TRIES_FAILED", 500),
@@ -93,6 +95,16 @@ def of_refusal(refusal: Refusal) -> WireError:
     """The refusal with its place and its ways out."""
     place = f" ({refusal.position})" if refusal.position is not None else ""
     return WireError(_OF_REFUSAL[refusal.code], refusal.sentence() + place)
+
+
+def log_in_failed(user: str, error: AuthenticationFailed) -> WireError:
+    """As ClickHouse 26.7: 403 for a named user; for `default` 401 with a challenge, as nobody logged in yet."""
+    headers = [] if error.retry_after is None else [("Retry-After", str(int(error.retry_after) + 1))]
+    shown = "".join(c if c.isprintable() else "?" for c in user[:100])
+    if user in ("", "default"):
+        headers.append(("WWW-Authenticate", 'Basic realm="ClickHouse server HTTP API"'))
+        return WireError(194, f"default: Authentication failed: {error}", tuple(headers))
+    return WireError(AUTHENTICATION_FAILED, f"{shown}: Authentication failed: {error}", tuple(headers))
 
 
 def render(

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable
 
 from gateway.core.decision import Plan
+from gateway.core.statement import StatementKind
 from gateway.core.tasks import Supervisor
 from gateway.edge.contract import Backend, Edge, Lease, Outcome, Query
 from gateway.wire.clickhouse import kill
@@ -199,7 +200,8 @@ class Exchange:
         if code is not None:
             return code in _ID_ERRORS
         return (
-            self._plan.kind.value == "kill" and response.headers.get("X-ClickHouse-Format") in _TEXT_FORMATS
+            self._plan.kind is StatementKind.KILL
+            and response.headers.get("X-ClickHouse-Format") in _TEXT_FORMATS
         )
 
     async def _relay_named(

@@ -10,11 +10,11 @@ from gateway.core.principal import Principal
 from gateway.core.statement import Statement, Wire
 from gateway.core.tasks import Supervisor
 from gateway.edge.contract import Backend, Edge, Outcome, Query, Refused
+from gateway.identity.clickhouse import clickhouse_credentials
 from gateway.identity.contract import AuthenticationFailed
 from gateway.wire.clickhouse import answers, placement
 from gateway.wire.clickhouse.body import DataOffset, Gathered, gather
 from gateway.wire.clickhouse.coding import decode_stream, decoder_for, native_block
-from gateway.wire.clickhouse.credentials import credentials_of
 from gateway.wire.clickhouse.errors import (
     AUTHENTICATION_FAILED,
     BAD_ARGUMENTS,
@@ -23,6 +23,7 @@ from gateway.wire.clickhouse.errors import (
     STD_EXCEPTION,
     SYNTAX_ERROR,
     WireError,
+    log_in_failed,
     of_refusal,
     render,
 )
@@ -196,15 +197,17 @@ class _Asking:
         return asked, form, principal
 
     async def _authenticate(self, asked: ClickHouseRequest) -> Principal:
-        credentials = credentials_of(asked, self._request.headers, self._request.peer)
+        peer = self._request.peer
+        offered = [(n, v) for n, v in (("user", asked.user), ("password", asked.password)) if v is not None]
+        name = asked.user or self._request.headers.get("X-ClickHouse-User") or ""
         try:
+            credentials = clickhouse_credentials(
+                self._request.headers, offered, certificate=peer.client_cert_der, peer=peer.host
+            )
+            name = credentials.user or "default"
             return await self._wire.edge.authenticate(credentials)
         except AuthenticationFailed as error:
-            more = () if error.retry_after is None else (("Retry-After", str(int(error.retry_after) + 1)),)
-            user = credentials.user or "default"
-            raise WireError(
-                AUTHENTICATION_FAILED, f"{user[:100]}: Authentication failed: {error}", more
-            ) from None
+            raise log_in_failed(name, error) from None
 
     async def _read_form(self, asked: ClickHouseRequest, boundary: str) -> Form:
         options = self._wire.options
