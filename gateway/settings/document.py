@@ -28,6 +28,8 @@ from ruamel.yaml.events import (
 from gateway.settings.problems import Problem, SettingsError
 
 MAX_BYTES = 1024 * 1024
+MAX_LINE = 16 * 1024
+"""Bytes in a line: the scanner's time grows with the square of some tokens' length."""
 MAX_DEPTH = 32
 MAX_NODES = 50_000
 """Pieces of a document after aliases are expanded."""
@@ -111,6 +113,9 @@ def parse_document(raw: bytes, file: str) -> Document:
     try:
         if len(raw) > MAX_BYTES:
             raise _Unreadable(f"the file is larger than {MAX_BYTES // 1024} KiB")
+        for number, line in enumerate(raw.split(b"\n"), 1):
+            if len(line) > MAX_LINE:
+                raise _Unreadable(f"a line is longer than {MAX_LINE // 1024} KiB", number)
         return _build(_decode(raw), file)
     except _Unreadable as error:
         return _broken(file, error)

@@ -92,7 +92,7 @@ metrcs: {}
 17:13: governance.policies: is missing; mode enforce needs a directory of policies
 18:15: modes.cost.mode: expected off, observe or enforce, found 'enforced' (did you mean 'enforce'?)
 19:14: store.url: a URL holds no password here; give it by reference in store.password
-19:67: store.encryption_key: the environment variable NOT_SET_ANYWHERE is not set (or empty)
+19:60: store.encryption_key: the environment variable NOT_SET_ANYWHERE is not set (or empty)
 20:1: metrcs: unknown key (did you mean 'metrics'?)
 """.replace("{here}", str(tmp_path)).splitlines()
     found = lines(path)
@@ -160,7 +160,8 @@ def test_single_mistakes(tmp_path: Path, change: tuple[str, str], message: str) 
         ("a: \x07\n", "is not valid YAML"),
         ("just text\n", "expected a mapping (key: value lines), found text"),
         ("[1, 2]\n", "expected a mapping (key: value lines), found a list"),
-        ("x: " + "y" * 1_100_000, "the file is larger than 1024 KiB"),
+        ("x: y\n" * 250_000, "the file is larger than 1024 KiB"),
+        ("x: y\nz: " + "!" * 500_000, "2:1: a line is longer than 16 KiB"),
         (
             "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
             + "".join(
