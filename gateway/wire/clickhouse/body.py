@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from gateway.core.decision import Refusal
+from gateway.sql.insert import InsertHead, split_insert
 from gateway.wire.clickhouse.coding import PASSABLE, decode_stream, decoder_for
-from gateway.wire.clickhouse.errors import NOT_IMPLEMENTED, SYNTAX_ERROR, WireError
+from gateway.wire.clickhouse.errors import NOT_IMPLEMENTED, SYNTAX_ERROR, WireError, of_refusal
 from gateway.wire.clickhouse.options import ClickHouseOptions
 from gateway.wire.clickhouse.request import ClickHouseRequest
 from gateway.wire.http.message import Body
-
-DataOffset = Callable[[str], int | None]
-"""Offset in characters where INSERT data begins, None if the text is no INSERT with data after it."""
-
-_QUICK_LOOK = 8 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,59 +39,54 @@ class Gathered:
         return self.rest is None
 
 
-async def gather(
-    asked: ClickHouseRequest, body: Body, options: ClickHouseOptions, data_offset: DataOffset
-) -> Gathered:
+async def gather(asked: ClickHouseRequest, body: Body, options: ClickHouseOptions) -> Gathered:
     """Read as much of the body as the statement needs. Raises WireError, and what reading a body raises."""
     limit = options.wire.max_statement_bytes
     if len(asked.query) > limit:
         raise _too_large(limit)
     if not body.has_body:
         return Gathered(asked.query)
-    if asked.query and (offset := data_offset(asked.query + "\n")) is not None:
-        return await _data_only(asked, offset, body, options)
-    return await _mixed(asked, body, options, data_offset)
+    before = _bytes(asked.query) + b"\n" if asked.query else b""
+    if before and (at := _data_at(before, more=False)) is not None:
+        return await _data_only(asked, before, at, body, options)
+    return await _mixed(asked, before, body, options)
 
 
 async def _data_only(
-    asked: ClickHouseRequest, offset: int, body: Body, options: ClickHouseOptions
+    asked: ClickHouseRequest, before: bytes, at: int, body: Body, options: ClickHouseOptions
 ) -> Gathered:
     if asked.content_encoding and asked.content_encoding not in PASSABLE:
         raise WireError(NOT_IMPLEMENTED, "This Content-Encoding is not known to ClickHouse")
-    if offset < len(asked.query):
+    if at < len(before) - 1:
         # Data began in the URL itself: one plain stream of both, so the body must be decoded.
-        start = asked.query[offset:] + "\n"
         data, rest = await _read(asked, body, options.prefix_bytes)
-        return Gathered(asked.query[:offset], _bytes(start) + data, rest)
+        return Gathered(_text(before[:at]), before[at:] + data, rest)
     if body.length is not None and body.length <= options.prefix_bytes:
         whole = await body.read(options.prefix_bytes)
         return Gathered(asked.query, whole, as_sent=True, length=len(whole))
     return Gathered(asked.query, b"", aiter(body), as_sent=True, length=body.length)
 
 
-async def _mixed(
-    asked: ClickHouseRequest, body: Body, options: ClickHouseOptions, data_offset: DataOffset
-) -> Gathered:
+async def _mixed(asked: ClickHouseRequest, before: bytes, body: Body, options: ClickHouseOptions) -> Gathered:
     """(Part of) the statement is in the body."""
     limit = options.wire.max_statement_bytes
-    before = asked.query + "\n" if asked.query else ""
-    start, rest = await _read(asked, body, min(options.prefix_bytes, limit))
-    text = before + start.decode("utf-8", "surrogateescape")
-    offset = data_offset(text[:_QUICK_LOOK]) if len(text) > _QUICK_LOOK else None
-    if offset is None or offset >= _QUICK_LOOK:
-        offset = data_offset(text)
-    if offset is not None and (offset < len(text) or rest is None):
-        statement = text[:offset]
-        return Gathered(statement, _bytes(text[offset:]), rest)
+    start, rest = await _read(asked, body, min(options.prefix_bytes, limit + 1))
+    start = before + start
+    if (at := _data_at(start, more=rest is not None)) is not None:
+        return Gathered(_text(start[:at]), start[at:], rest)
     if rest is not None:
-        more = await _drain(rest, limit - len(start))
-        text = before + (start + more).decode("utf-8", "surrogateescape")
-        offset = data_offset(text)
-        if offset is not None:
-            return Gathered(text[:offset], _bytes(text[offset:]))
-    if len(text) > limit:
+        start += await _drain(rest, limit)
+    if len(start) > limit:
         raise _too_large(limit)
-    return Gathered(text)
+    return Gathered(_text(start))
+
+
+def _data_at(start: bytes, *, more: bool) -> int | None:
+    """The byte at which INSERT data begins; None where there is none. Raises WireError."""
+    found = split_insert(start, more)
+    if isinstance(found, Refusal):
+        raise of_refusal(found)
+    return found.data if isinstance(found, InsertHead) else None
 
 
 async def _read(
@@ -117,16 +109,21 @@ async def _read(
 
 async def _drain(stream: AsyncIterator[bytes], limit: int) -> bytes:
     parts: list[bytes] = []
+    size = 0
     async for piece in stream:
         parts.append(piece)
-        limit -= len(piece)
-        if limit < 0:
+        size += len(piece)
+        if size > limit:
             raise _too_large(limit)
     return b"".join(parts)
 
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "surrogateescape")
 
 
 def _too_large(limit: int) -> WireError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gateway.edge.contract import WireOptions
+from gateway.sql.insert import MAX_HEAD
 from gateway.wire.clickhouse.settings import SettingsPolicy
 
 
@@ -34,3 +35,5 @@ class ClickHouseOptions:
     def __post_init__(self) -> None:
         if len(self.id_key) < 16:
             raise ValueError("id_key needs at least 16 bytes")
+        if self.prefix_bytes < MAX_HEAD:
+            raise ValueError(f"prefix_bytes is at least {MAX_HEAD}, the longest statement part of an INSERT")

@@ -13,7 +13,7 @@ from gateway.edge.contract import Backend, Edge, Outcome, Query, Refused
 from gateway.identity.clickhouse import clickhouse_credentials
 from gateway.identity.contract import AuthenticationFailed
 from gateway.wire.clickhouse import answers, placement
-from gateway.wire.clickhouse.body import DataOffset, Gathered, gather
+from gateway.wire.clickhouse.body import Gathered, gather
 from gateway.wire.clickhouse.coding import decode_stream, decoder_for, native_block
 from gateway.wire.clickhouse.errors import (
     AUTHENTICATION_FAILED,
@@ -53,10 +53,9 @@ _MAX_STATUS_BYTES = 64 * 1024
 class ClickHouseWire:
     """`handle` is the handler of an HttpServer. `close()` ends the background KILLs, bounded."""
 
-    def __init__(self, edge: Edge, options: ClickHouseOptions, data_offset: DataOffset) -> None:
+    def __init__(self, edge: Edge, options: ClickHouseOptions) -> None:
         self._edge = edge
         self._options = options
-        self._data_offset = data_offset
         self._namespaces = Namespaces(options.id_key)
         self._supervisor = Supervisor("clickhouse-wire")
 
@@ -95,10 +94,6 @@ class ClickHouseWire:
     @property
     def options(self) -> ClickHouseOptions:
         return self._options
-
-    @property
-    def data_offset(self) -> DataOffset:
-        return self._data_offset
 
     @property
     def namespaces(self) -> Namespaces:
@@ -159,7 +154,7 @@ class _Asking:
         if form is not None:
             gathered = Gathered(asked.query)
         else:
-            gathered = await gather(asked, request.body, wire.options, wire.data_offset)
+            gathered = await gather(asked, request.body, wire.options)
         statement = _statement(asked, gathered.text, form)
         self._query = query = await wire.edge.open(statement, principal, peer=request.peer.host)
         decision = query.decision
@@ -198,16 +193,17 @@ class _Asking:
 
     async def _authenticate(self, asked: ClickHouseRequest) -> Principal:
         peer = self._request.peer
-        offered = [(n, v) for n, v in (("user", asked.user), ("password", asked.password)) if v is not None]
-        name = asked.user or self._request.headers.get("X-ClickHouse-User") or ""
+        in_url = [(n, v) for n, v in (("user", asked.user), ("password", asked.password)) if v is not None]
         try:
             credentials = clickhouse_credentials(
-                self._request.headers, offered, certificate=peer.client_cert_der, peer=peer.host
+                self._request.headers, in_url, certificate=peer.client_cert_der, peer=peer.host
             )
-            name = credentials.user or "default"
+        except AuthenticationFailed as error:
+            raise WireError(AUTHENTICATION_FAILED, str(error)) from None
+        try:
             return await self._wire.edge.authenticate(credentials)
         except AuthenticationFailed as error:
-            raise log_in_failed(name, error) from None
+            raise log_in_failed(credentials.user or "default", error) from None
 
     async def _read_form(self, asked: ClickHouseRequest, boundary: str) -> Form:
         options = self._wire.options

@@ -15,7 +15,7 @@ from gateway.wire.clickhouse.server import ClickHouseWire
 from gateway.wire.http.client import UpstreamPool
 from gateway.wire.http.server import HttpServer
 from tests.real.addresses import ClickHouseAddress
-from tests.wire.clickhouse.edge_double import Decide, DoubleBackend, DoubleEdge, data_offset
+from tests.wire.clickhouse.edge_double import Decide, DoubleBackend, DoubleEdge
 
 KEY = b"k" * 32
 
@@ -134,7 +134,7 @@ async def start_rig(clickhouse_server: ClickHouseAddress) -> AsyncIterator[Start
         engine = engine_backend(clickhouse_server)
         edge = DoubleEdge([engine] if backends is None else backends, decide)
         chosen = ClickHouseOptions(KEY, **options)  # type: ignore[arg-type]
-        wire = ClickHouseWire(edge, chosen, data_offset)
+        wire = ClickHouseWire(edge, chosen)
         server = HttpServer(wire.handle, name="clickhouse")
         port = await server.start("127.0.0.1", 0)
         parts = urlsplit(engine.url)

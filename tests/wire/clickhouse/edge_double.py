@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 
 from gateway.core.decision import Decision, EngineKind, Plan, Refusal, RefusalCode
 from gateway.core.principal import Principal
-from gateway.core.statement import Statement, StatementKind, Wire
+from gateway.core.statement import Statement, Wire
 from gateway.edge.contract import Backend, Outcome, Refused
 from gateway.identity.contract import AuthenticationFailed, Credentials
 from gateway.sql.kinds import classify
-from gateway.sql.lexer import TokenKind, tokens
 from gateway.wire.http.client import UpstreamPool
 
 Decide = Callable[[Statement, Principal], Decision]
@@ -151,30 +150,3 @@ class DoubleEdge:
 
     def count(self, name: str, labels: Mapping[str, str] | None = None, by: float = 1) -> None:
         self.counted[name] = self.counted.get(name, 0) + by
-
-
-def data_offset(text: str) -> int | None:
-    """Where INSERT data begins, for tests of the wire alone."""
-    if classify(text, Wire.CLICKHOUSE).kind is not StatementKind.INSERT:
-        return None
-    depth, last = 0, None
-    for token in tokens(text, Wire.CLICKHOUSE):
-        if token.kind is TokenKind.SYMBOL:
-            depth += {"(": 1, ")": -1}.get(token.text, 0)
-        elif depth == 0 and token.is_word("SELECT", "WITH"):
-            return None
-        elif depth == 0 and token.is_word("VALUES"):
-            return token.end
-        elif last is not None and last.is_word("FORMAT"):
-            return _after_format(text, token.end)
-        last = token if depth == 0 else None
-    return None
-
-
-def _after_format(text: str, at: int) -> int:
-    while at < len(text) and text[at] in " \t\f":
-        at += 1
-    for ending in ("\r\n", "\n"):
-        if text.startswith(ending, at):
-            return at + len(ending)
-    return at

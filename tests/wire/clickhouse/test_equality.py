@@ -72,7 +72,9 @@ def comparable(answer: Answer) -> tuple[int, dict[str, str], bytes]:
     return answer.status, headers, answer.body
 
 
-async def assert_same(rig: Rig, sql: str, params: dict[str, str], headers: dict[str, str] | None = None) -> Answer:
+async def assert_same(
+    rig: Rig, sql: str, params: dict[str, str], headers: dict[str, str] | None = None
+) -> Answer:
     async def run(client: Client) -> Answer:
         return await client(sql, params=params, headers=headers)
 

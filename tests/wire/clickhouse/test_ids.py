@@ -71,7 +71,9 @@ async def test_nobody_kills_anothers_query(rig: Rig) -> None:
     mine = "mine-" + uuid.uuid4().hex
     anna, ben = rig.as_user("anna"), rig.as_user("ben")
     victim = asyncio.ensure_future(  # noqa: TID251 - awaited below
-        anna("SELECT sleepEachRow(0.1) FROM numbers(15) SETTINGS max_block_size = 1", params={"query_id": mine})
+        anna(
+            "SELECT sleepEachRow(0.1) FROM numbers(15) SETTINGS max_block_size = 1", params={"query_id": mine}
+        )
     )
     assert await eventually(lambda: _is(running(rig, mine)))
     engine_id = (await running(rig, mine))[0]
@@ -113,9 +115,7 @@ async def test_look_ups_by_the_clients_own_id(rig: Rig) -> None:
     for look in looks:
         assert (await anna(look)).body == b"1\n", look
         assert (await ben(look)).body == b"0\n", look
-    own_table = await anna(
-        f"SELECT query_id = '{mine}' FROM (SELECT '{mine}' AS query_id)"
-    )
+    own_table = await anna(f"SELECT query_id = '{mine}' FROM (SELECT '{mine}' AS query_id)")
     assert own_table.body == b"1\n"  # a column of that name elsewhere is nobody's business
 
 

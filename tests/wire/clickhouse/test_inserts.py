@@ -16,7 +16,7 @@ from gateway.core.statement import Statement
 from gateway.wire.clickhouse.coding import native_block
 from tests.wire.clickhouse.conftest import Rig, StartRig
 
-ROWS = b"1,\"one\"\n2,\"two\"\n3,\"th\xc3\xa9\"\n"
+ROWS = b'1,"one"\n2,"two"\n3,"th\xc3\xa9"\n'
 EXPECTED = "1\tone\n2\ttwo\n3\tthé\n".encode()
 
 COMPRESSORS = {
@@ -48,7 +48,7 @@ async def rows_of(rig: Rig, table: str) -> bytes:
         ("INSERT INTO {t} FORMAT CSV", ROWS),
         ("INSERT INTO {t} (a, b)", b"FORMAT CSV\n" + ROWS),
         ("INSERT INTO", b"{t} FORMAT CSV\n" + ROWS),
-        ("INSERT INTO {t} FORMAT CSV 1,\"one\"", b'2,"two"\n3,"th\xc3\xa9"\n'),
+        ('INSERT INTO {t} FORMAT CSV 1,"one"', b'2,"two"\n3,"th\xc3\xa9"\n'),
         ("", "INSERT INTO {t} VALUES (1, 'one'), (2, 'two') , (3, 'thé')".encode()),
         ("INSERT INTO {t} VALUES", "(1, 'one'), (2, 'two'), (3, 'thé')".encode()),
         ("INSERT INTO {t} VALUES (1, 'one'),", "(2, 'two'), (3, 'thé')".encode()),
@@ -57,7 +57,9 @@ async def rows_of(rig: Rig, table: str) -> bytes:
     ],
 )
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_statement_and_data_in_any_place(rig: Rig, target: str, url: str, body: bytes, chunked: bool) -> None:
+async def test_statement_and_data_in_any_place(
+    rig: Rig, target: str, url: str, body: bytes, chunked: bool
+) -> None:
     body = body.replace(b"{t}", target.encode())
     params = {"query": url.replace("{t}", target)} if url else {}
     chunks = [body[i : i + 7] for i in range(0, len(body), 7)] if chunked else None
@@ -90,7 +92,9 @@ async def test_native_compressed_bodies(rig: Rig, target: str, in_url: bool) -> 
     assert await rows_of(rig, target) == EXPECTED
 
 
-@pytest.mark.parametrize("format_name", ["Native", "RowBinary", "Parquet", "JSONEachRow", "TSV", "Arrow", "CSV"])
+@pytest.mark.parametrize(
+    "format_name", ["Native", "RowBinary", "Parquet", "JSONEachRow", "TSV", "Arrow", "CSV"]
+)
 async def test_formats_and_sizes_beyond_the_prefix(rig: Rig, target: str, format_name: str) -> None:
     made = await rig.direct(
         f"SELECT toInt32(number) AS a, repeat(toString(number), 5) AS b FROM numbers(60000) FORMAT {format_name}"
@@ -110,11 +114,15 @@ async def test_the_plan_is_told_the_statement_and_never_the_data(rig: Rig, targe
     assert not rig.edge.queries[-1].statement.read_only
 
 
-async def test_a_rewritten_insert_keeps_its_data(start_rig: StartRig, rig: Rig, target: str, table: str) -> None:
+async def test_a_rewritten_insert_keeps_its_data(
+    start_rig: StartRig, rig: Rig, target: str, table: str
+) -> None:
     def elsewhere(statement: Statement, principal: Principal) -> Decision:
         plan = other.edge.pass_through(statement, principal)
         assert isinstance(plan, Plan)
-        return Plan(f"INSERT INTO {target} (a, b) FORMAT CSV", plan.kind, plan.engine, "all", plan.backends, True)
+        return Plan(
+            f"INSERT INTO {target} (a, b) FORMAT CSV", plan.kind, plan.engine, "all", plan.backends, True
+        )
 
     other = await start_rig(decide=elsewhere)
     for body, params in (

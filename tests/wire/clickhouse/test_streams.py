@@ -14,7 +14,9 @@ from tests.wire.clickhouse.test_ids import SLOW, _is, running
 
 
 async def test_rows_come_as_they_are_made(rig: Rig) -> None:
-    reader, writer = await _open(rig, "SELECT sleepEachRow(0.2), number FROM numbers(5) SETTINGS max_block_size = 1")
+    reader, writer = await _open(
+        rig, "SELECT sleepEachRow(0.2), number FROM numbers(5) SETTINGS max_block_size = 1"
+    )
     first = await asyncio.wait_for(reader.readuntil(b"0\t0\n"), 2)
     assert b"0\t4\n" not in first
     rest = await asyncio.wait_for(reader.read(), 5)
