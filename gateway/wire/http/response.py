@@ -225,9 +225,10 @@ class UpstreamResponse:
         if self._pipe is not None:
             self._pipe.ended()
 
-    def broken(self, error: Exception, *, by_peer: bool) -> None:
+    def broken(self, error: Exception, *, by_close: bool) -> None:
+        """The connection is lost; `by_close` (a FIN, no reset) is a proper end where no other was announced."""
         self._conn = None
-        if by_peer and isinstance(self._decoder, ClosingDecoder):
+        if by_close and isinstance(self._decoder, ClosingDecoder):
             self._done = True
         else:
             self._error = error

@@ -104,9 +104,9 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort("the engine sent bytes that nobody asked for")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(
-            UpstreamBroken(f"the engine closed the connection{f': {exc}' if exc else ''}"), by_peer=True
-        )
+        detail = f": {exc}" if exc else ""
+        broken = UpstreamBroken(f"the engine closed the connection{detail}")
+        self._fail(broken, by_peer=True, clean=exc is None)
 
     def pause_writing(self) -> None:
         self._paused_writing = True
@@ -315,7 +315,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Drop the connection; whoever still waits gets UpstreamBroken."""
         self._fail(UpstreamBroken(reason))
 
-    def _fail(self, error: Exception, *, by_peer: bool = False) -> None:
+    def _fail(self, error: Exception, *, by_peer: bool = False, clean: bool = False) -> None:
         if self.closed:
             return
         self.closed = True
@@ -334,7 +334,7 @@ class UpstreamConnection(asyncio.Protocol):
                 waiter.set_exception(error)
         if response is not None:
             self._response = None
-            response.broken(error, by_peer=by_peer)
+            response.broken(error, by_close=by_peer and clean)
         self._pool.lost(self)
 
     # -- deadlines

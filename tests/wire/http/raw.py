@@ -136,3 +136,10 @@ async def echo(request: Request, responder: Responder) -> None:
 
 async def head_of(reader: asyncio.StreamReader) -> bytes:
     return await reader.readuntil(b"\r\n\r\n")
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Wait until something that gives no signal is true; fails after TIMEOUT."""
+    async with asyncio.timeout(TIMEOUT):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

@@ -7,10 +7,11 @@ import pytest
 from tests.wire.http.raw import Stage, echo
 
 H = b"Host: a\r\n"
+TE = b"Transfer-Encoding: chunked\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 REFUSED = {
-    "length and chunked": (400, b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    "length and chunked": (400, b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 3\r\n" + TE + b"\r\n0\r\n\r\n"),
     "two lengths": (400, b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc"),
     "same length twice": (400, b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc"),
     "length list": (400, b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 3, 3\r\n\r\nabc"),
@@ -54,7 +55,7 @@ REFUSED = {
     "host with user": (400, b"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n"),
     "identity encoding": (400, b"POST / HTTP/1.1\r\n" + H + b"Transfer-Encoding: identity\r\n\r\n"),
     "gzip, chunked": (400, b"POST / HTTP/1.1\r\n" + H + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
-    "chunked twice": (400, b"POST / HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    "chunked twice": (400, b"POST / HTTP/1.1\r\n" + H + TE + TE + b"\r\n0\r\n\r\n"),
     "chunked with parameter": (400, b"POST / HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n"),
     "xchunked": (400, b"POST / HTTP/1.1\r\n" + H + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
     "chunked by vertical tab": (400, b"POST / HTTP/1.1\r\n" + H + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import socket
@@ -14,7 +15,7 @@ import pytest
 from gateway.wire.http.message import BodyTooLarge, ClientGone, InvalidHeader, Request
 from gateway.wire.http.responder import Responder
 from gateway.wire.http.server import HttpServer, ServerLimits
-from tests.wire.http.raw import Stage, echo
+from tests.wire.http.raw import Stage, echo, eventually
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -24,7 +25,7 @@ async def ok(request: Request, responder: Responder) -> None:
 
 
 def resident_bytes() -> int:
-    with open("/proc/self/statm") as statm:  # noqa: ASYNC230, PTH123
+    with open("/proc/self/statm") as statm:  # noqa: PTH123
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -385,8 +386,7 @@ async def test_leaving_is_noticed_while_nothing_is_written(stage: Stage, how: st
         client.close()
     async with asyncio.timeout(5):
         assert await gone - left < 1.0
-        while server.connections or server.running:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not server.connections and not server.running)
 
 
 async def test_half_closed_client_gets_its_answers(stage: Stage) -> None:
@@ -483,11 +483,8 @@ async def test_a_small_unread_answer_does_not_hold_the_connection(stage: Stage) 
     server = await stage.serve(handler, write_idle_timeout_s=0.2, idle_timeout_s=0.2)
     sock = socket.create_connection(("127.0.0.1", stage.port))
     sock.sendall(GET)
-    async with asyncio.timeout(5):
-        while not server.connections:
-            await asyncio.sleep(0.01)
-        while server.connections:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: server.connections)
+    await eventually(lambda: not server.connections)
     sock.close()
 
 
@@ -519,9 +516,7 @@ async def test_connection_limit(stage: Stage) -> None:
     assert (await over.answer())[0] == 503
     assert await over.ended()
     kept[0].close()
-    async with asyncio.timeout(2):
-        while server.connections > 2:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: server.connections <= 2)
     assert (await stage.ask(GET))[0] == 200
 
 
@@ -534,9 +529,7 @@ async def test_a_thousand_idle_connections_cost_little(stage: Stage) -> None:
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", stage.port))
         sockets.append(sock)
-    async with asyncio.timeout(5):
-        while server.connections < 1000:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: server.connections == 1000)
     assert resident_bytes() - before < 16_000_000
     busy = time.process_time()
     await asyncio.sleep(0.5)
@@ -603,8 +596,6 @@ async def test_unix_socket(tmp_path: object) -> None:
 
 
 async def test_variables_of_one_exchange_do_not_reach_the_next(stage: Stage) -> None:
-    import contextvars
-
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
     async def handler(request: Request, responder: Responder) -> None:
