@@ -30,11 +30,21 @@ def _http(
         connection.close()
 
 
+def http_json(port: int, path: str, document: object) -> tuple[int, bytes] | None:
+    """POST a JSON document: status and body; None while nothing answers."""
+    return _http("POST", port, path, json.dumps(document), {"Content-Type": "application/json"})
+
+
 def trino_ready(port: int) -> bool:
-    """Started, and `SELECT 1` runs to its last page: a coordinator is up before it accepts queries."""
+    """Started, and a query runs: a coordinator is up before it accepts queries."""
     info = _http("GET", port, "/v1/info")
     if info is None or info[0] != 200 or json.loads(info[1]).get("starting", True):
         return False
+    return trino_query_runs(port)
+
+
+def trino_query_runs(port: int) -> bool:
+    """`SELECT 1` runs to its last page."""
     headers = {"X-Trino-User": "ready"}
     page = _http("POST", port, "/v1/statement", "SELECT 1", headers)
     for _ in range(100):

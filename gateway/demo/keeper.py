@@ -1,9 +1,10 @@
 """Runs one engine and ends it when its owner ends, however that happens.
 
 `python keeper.py OPTIONS -- PROGRAM ARGUMENTS` starts PROGRAM in a process group of its own and prints its
-pid. It ends the group (SIGTERM, then SIGKILL after `--grace` seconds) when its standard input closes or its
-parent changes, which is also what a `kill -9` of the owner looks like. If the keeper itself is killed, the
-kernel ends PROGRAM. Standard library only, and started with `-I -S`: about 10 ms and 10 MB each.
+pid. It ends the group (SIGTERM, then SIGKILL after `--grace` seconds) when a byte comes on its standard input
+(a goodbye), when that closes or when its parent changes, which is what a `kill -9` of the owner looks like.
+If the keeper itself is killed, the kernel ends PROGRAM. Standard library only, and started with `-I -S`: about
+10 ms and 10 MB each.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.5
@@ -29,6 +31,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--stop-signal", default="SIGTERM", help="the signal that ends PROGRAM in good order")
     parser.add_argument("--user", help="run PROGRAM as this system user")
     parser.add_argument("--remove", help="folder to delete after PROGRAM has ended")
+    parser.add_argument(
+        "--remove-if-abandoned", help="folder to delete when the owner died without a goodbye"
+    )
     parser.add_argument("command", nargs="+")
     return parser.parse_args()
 
@@ -62,11 +67,33 @@ def _wake_on_signals(asked: list[int]) -> int:
     return reader
 
 
-def _owner_gone(parent: int, wake: int) -> bool:
+def _owners_wish(parent: int, wake: int) -> str | None:
+    """Why to end: "asked" (a byte came), "abandoned" (the owner is gone); None while neither."""
     readable, _, _ = select.select([0, wake], [], [], _POLL_SECONDS)
     if wake in readable:
         os.read(wake, 64)
-    return (0 in readable and os.read(0, 1) == b"") or os.getppid() != parent
+    if 0 in readable:
+        return "asked" if os.read(0, 1) else "abandoned"
+    return "abandoned" if os.getppid() != parent else None
+
+
+def _end(child: subprocess.Popen[bytes], stop_signal: int, grace: float) -> None:
+    """End what is left of the child's group: in good order for `grace` seconds, then by force."""
+    if child.poll() is None:
+        _signal_group(child.pid, stop_signal)
+        _signal_group(child.pid, signal.SIGCONT)  # a stopped process acts on nothing but SIGKILL
+        deadline = time.monotonic() + grace
+        while child.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+    _signal_group(child.pid, signal.SIGKILL)
+
+
+def _remove_abandoned(folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        Path(folder).parent.rmdir()
+    except OSError:  # others of the same owner are still there
+        pass
 
 
 def main() -> int:
@@ -82,18 +109,15 @@ def main() -> int:
         preexec_fn=lambda: _child_setup(options.user),
     )
     print(child.pid, flush=True)
-    while child.poll() is None and not asked and not _owner_gone(parent, wake):
-        pass
-    if child.poll() is None:
-        _signal_group(child.pid, getattr(signal, options.stop_signal))
-        _signal_group(child.pid, signal.SIGCONT)  # a stopped process acts on nothing but SIGKILL
-        deadline = time.monotonic() + options.grace
-        while child.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-    _signal_group(child.pid, signal.SIGKILL)
+    wish: str | None = None
+    while child.poll() is None and not asked and wish is None:
+        wish = _owners_wish(parent, wake)
+    _end(child, getattr(signal, options.stop_signal), options.grace)
     code = child.wait()
     if options.remove:
         shutil.rmtree(options.remove, ignore_errors=True)
+    if options.remove_if_abandoned and wish == "abandoned":
+        _remove_abandoned(options.remove_if_abandoned)
     return code if code >= 0 else 128 - code
 
 

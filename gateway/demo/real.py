@@ -83,7 +83,11 @@ class Engine:
     def stop(self) -> None:
         """Ask for the end, insist after `grace` seconds; returns when the process is gone. Repeatable."""
         if self._keeper.stdin is not None and not self._keeper.stdin.closed:
-            self._keeper.stdin.close()
+            try:
+                self._keeper.stdin.write(b"q")  # a goodbye: without it the keeper takes us for dead
+                self._keeper.stdin.close()
+            except BrokenPipeError:
+                pass  # it has ended already, with the engine
         self._wait_for_end()
 
     def _wait_for_end(self) -> None:
@@ -367,6 +371,15 @@ class RealEngines:
         server = RedisServer(name, HOST, port, pid, folder, folder / "log", self._stop_grace, keeper)
         return self._ready(server, lambda: engine_probes.redis_ready(port))
 
+    def start_program(
+        self, name: str, port: int, command: Callable[[Path], Sequence[str]], answers: Callable[[], bool]
+    ) -> Engine:
+        """Any other server under the same care: `command` gets the server's folder, `answers` says it is ready."""
+        folder = self._folder(name)
+        pid, keeper = self._spawn(folder, command(folder))
+        server = Engine(name, HOST, port, pid, folder, folder / "log", self._stop_grace, keeper)
+        return self._ready(server, answers)
+
     def _folder(self, name: str) -> Path:
         """A folder for an engine of that name. Names may come back once their engine has ended."""
         with self._lock:
@@ -380,6 +393,8 @@ class RealEngines:
         self, folder: Path, command: Sequence[str], options: Sequence[str] = ()
     ) -> tuple[int, subprocess.Popen[bytes]]:
         keep = [sys.executable, "-I", "-S", str(_HERE / "keeper.py"), "--grace", str(self._stop_grace)]
+        if self._temporary:
+            keep += ["--remove-if-abandoned", str(folder)]
         log_path = folder / "log"
         if log_path.exists():
             log_path.replace(folder / "log.previous")

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -137,9 +138,8 @@ def test_a_paused_engine_hangs_until_resumed_and_can_still_be_stopped(own_engine
 
 _OWNER = """
 import sys, time
-from pathlib import Path
 from gateway.demo.real import RealEngines
-engines = RealEngines(Path(sys.argv[1]))
+engines = RealEngines()
 started = [engines.start_redis(), engines.start_clickhouse(), engines.start_postgres()]
 print(*(engine.pid for engine in started), flush=True)
 time.sleep(600)
@@ -147,19 +147,23 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_engines_end_with_their_owner_however_it_dies(tmp_path: Path, number: signal.Signals) -> None:
+def test_engines_end_with_their_owner_however_it_dies(number: signal.Signals) -> None:
     root = Path(__file__).resolve().parents[2]
+    shared = Path(tempfile.mkdtemp())  # not tmp_path: PostgreSQL's own user must be able to reach it
+    shared.chmod(0o755)
     with subprocess.Popen(
-        [sys.executable, "-c", _OWNER, str(tmp_path / "engines")],
+        [sys.executable, "-c", _OWNER],
         stdout=subprocess.PIPE,
         cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": str(root), "TMPDIR": str(shared)},
     ) as owner:
         assert owner.stdout is not None
         pids = [int(pid) for pid in owner.stdout.readline().split()]
         assert len(pids) == 3
         owner.send_signal(number)
     assert _eventually(lambda: all(_gone(pid) for pid in pids))
+    assert _eventually(lambda: not list(shared.iterdir())), list(shared.iterdir())
+    shared.rmdir()
 
 
 def test_an_engine_ends_when_its_keeper_is_killed(own_engines: RealEngines) -> None:

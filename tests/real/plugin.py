@@ -81,7 +81,10 @@ class Rig:
     def stop(self) -> None:
         """End every engine of this run, side by side, and remove its data."""
         stops = [
-            subprocess.Popen([sys.executable, str(_ENGINES_SCRIPT), "down", "--dir", str(state.parent)])
+            subprocess.Popen(
+                [sys.executable, str(_ENGINES_SCRIPT), "down", "--dir", str(state.parent)],
+                stdout=subprocess.DEVNULL,  # the closing line of the run stays the last
+            )
             for state in self.folder.glob("*/engines.json")
         ]
         for stop in stops:
