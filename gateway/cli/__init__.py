@@ -1,0 +1,33 @@
+"""The `gateway` command. One file a group; everything that is live goes through the admin API."""
+
+from __future__ import annotations
+
+import typer
+
+from gateway import __version__
+from gateway.cli import audit, check, config, explain, serve, users
+
+app = typer.Typer(
+    name="gateway",
+    help="A SQL gateway in front of Trino and ClickHouse.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(serve.serve)
+app.command()(check.check)
+app.command()(explain.explain)
+app.add_typer(config.app, name="config")
+app.add_typer(users.app, name="users")
+app.add_typer(audit.app, name="audit")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Entry point of the `gateway` command."""
+    app()

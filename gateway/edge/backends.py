@@ -22,6 +22,10 @@ MAX_SUFFIXES = 10_000
 """Remembered coordinator suffixes, old ones of restarted coordinators included."""
 
 
+RETIRE_S = 60.0
+"""How long the pool of a removed backend stays open for the exchanges that use it."""
+
+
 class Secret(Protocol):
     """A secret that is read when it is used, so that a rotated file is picked up."""
 
@@ -144,11 +148,38 @@ class LiveBackends:
         self._on_change = on_change
         self._asking: asyncio.Task[None] | None = None
         self._supervisor = Supervisor("health")
+        self._watchers: dict[str, asyncio.Task[None]] = {}
 
     def start(self) -> None:
         """Probe every backend now and then, each at its own interval."""
         for backend in self._backends.values():
-            self._supervisor.spawn(self._watch(backend), backend.name)
+            self._watch_soon(backend)
+
+    def _watch_soon(self, backend: LiveBackend) -> None:
+        self._watchers[backend.name] = self._supervisor.spawn(self._watch(backend), backend.name)
+
+    async def replace(self, wanted: list[LiveBackend]) -> None:
+        """Take up changed settings. A backend that stays the same keeps its pool, health and connections;
+        one that is gone closes its pool after the exchanges that use it.
+        """
+        fresh = {backend.name: backend for backend in wanted}
+        for name, known in list(self._backends.items()):
+            if name in fresh and fresh[name].options == known.options:
+                fresh[name] = known
+                continue
+            if (watcher := self._watchers.pop(name, None)) is not None:
+                watcher.cancel()
+            self._suffixes = OrderedDict((s, b) for s, b in self._suffixes.items() if b is not known)
+            self._supervisor.spawn(self._retire(known), f"retire-{name}")
+        new = [backend for name, backend in fresh.items() if self._backends.get(name) is not backend]
+        self._backends = fresh
+        for backend in new:
+            self._watch_soon(backend)
+        self._on_change()
+
+    async def _retire(self, backend: LiveBackend) -> None:
+        await asyncio.sleep(RETIRE_S)
+        await backend.pool.close()
 
     async def close(self) -> None:
         """Stop probing and close all pools."""

@@ -10,7 +10,7 @@ query.progress(...); query.finish(...)                # settles history, audit, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -114,7 +114,7 @@ class Backends(Protocol):
     """The live backends of this process."""
 
     def get(self, name: str) -> Backend | None: ...
-    def all(self) -> list[Backend]: ...
+    def all(self) -> Sequence[Backend]: ...
 
     def by_coordinator(self, suffix: str) -> Backend | None:
         """The Trino backend whose query ids end with this 5-character suffix, if known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -79,10 +80,13 @@ class LiveEdge:
         self._backends = backends
         self._admission = admission
         self._ledger = ledger
-        self._limits = limits
+        self.limits = limits
         self._live: dict[str, LiveQuery] = {}
         self._by_engine_id: dict[str, LiveQuery] = {}
         self.draining = False
+        self.idle = asyncio.Event()
+        """Set while no query is live."""
+        self.idle.set()
 
     @property
     def backends(self) -> LiveBackends:
@@ -110,11 +114,12 @@ class LiveEdge:
         """See `contract.Edge.open`."""
         if self.draining:
             return self._closed(statement, principal, peer, _DRAINING)
-        if len(self._live) >= self._limits.live_queries:
+        if len(self._live) >= self.limits.live_queries:
             return self._closed(statement, principal, peer, _TOO_MANY)
         decided = await self._decider.decide(statement, principal)
         query = self._query(statement, principal, decided, peer)
         self._live[query.id] = query
+        self.idle.clear()
         self._ledger.decided(query)
         try:
             await self._ledger.commit()
@@ -144,7 +149,7 @@ class LiveEdge:
                 query.progress(state="queued")
                 wait = plan.max_queue_seconds
                 name = await self._admission.acquire(
-                    principal, tiers, self._limits.queue_seconds if wait is None else wait
+                    principal, tiers, self.limits.queue_seconds if wait is None else wait
                 )
         except AdmissionRefused as error:
             raise Refused(_admission_refusal(error, plan)) from error
@@ -177,6 +182,8 @@ class LiveEdge:
     def _settle(self, query: LiveQuery, end: Settlement) -> None:
         self._release(query)
         self._live.pop(query.id, None)
+        if not self._live:
+            self.idle.set()
         if query.engine_query_id is not None:
             self._by_engine_id.pop(query.engine_query_id, None)
         self._ledger.finished(query, end)

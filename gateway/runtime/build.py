@@ -18,8 +18,10 @@ from gateway.geo.model import BackendSpec, Topology
 from gateway.settings.model import Settings
 from gateway.settings.sections.backends import Backend
 from gateway.settings.sections.doors import Listener
+from gateway.sql.limits import SqlLimits
 from gateway.wire.http.client import PoolLimits, UpstreamPool
 from gateway.wire.http.server import ServerLimits
+from gateway.wire.http.tls import ClientCertificates, TlsFiles
 
 
 def topology(settings: Settings) -> Topology:
@@ -132,3 +134,29 @@ def server_limits(settings: Settings) -> ServerLimits:
         idle_timeout_s=limits.client_idle_timeout,
         write_idle_timeout_s=limits.client_write_timeout,
     )
+
+
+def sql_limits(settings: Settings) -> SqlLimits:
+    """Bounds of statements; the version is the limits themselves."""
+    limits = settings.limits
+    return SqlLimits(
+        max_bytes=limits.statement_bytes,
+        max_tokens=limits.statement_tokens,
+        max_depth=limits.statement_depth,
+        inline_bytes=limits.inline_statement_bytes,
+        inline_tokens=limits.inline_statement_tokens,
+        version=f"{limits.statement_bytes}/{limits.statement_tokens}/{limits.statement_depth}",
+    )
+
+
+def tls_files(listener: Listener) -> TlsFiles | None:
+    """The listener's key material; None for plain HTTP."""
+    tls = listener.tls
+    if tls is None:
+        return None
+    wanted = ClientCertificates.NONE
+    if tls.client_ca is not None:
+        wanted = (
+            ClientCertificates.REQUIRED if tls.require_client_certificate else ClientCertificates.OPTIONAL
+        )
+    return TlsFiles(tls.certificate, tls.key, tls.client_ca, wanted)

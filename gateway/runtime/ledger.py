@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from gateway.core.decision import Answer, Plan, Refusal
 from gateway.edge.live import LedgerUnavailable
 from gateway.edge.query import LiveQuery, Settlement
+from gateway.identity.events import LogIn, LogInEvent, OnLogIn
 from gateway.store.audit import AuditLog, AuditUnavailable
-from gateway.store.audit_records import Decided, Finished
+from gateway.store.audit_records import Decided, Finished, LoginFailed, LoginSummary
 from gateway.store.history import HistoryWriter
 from gateway.store.vault import StatementText, TextPart
 from gateway.telemetry.metrics import Metrics
@@ -23,19 +24,19 @@ class QueryLedger:
     def __init__(self, audit: AuditLog, metrics: Metrics, history: HistoryWriter | None) -> None:
         self._audit = audit
         self._metrics = metrics
-        self._history = history
+        self.history = history
 
     def decided(self, query: LiveQuery) -> None:
         """See `Ledger.decided`."""
         self._audit.append(_decided(query))
-        if self._history is not None:
-            self._offer_texts(self._history, query)
+        if self.history is not None:
+            self._offer_texts(self.history, query)
 
     def _offer_texts(self, history: HistoryWriter, query: LiveQuery) -> None:
-        history.offer(StatementText(query.id, TextPart.ORIGINAL, query.statement.text))
+        history.offer(StatementText(query.id, TextPart.ORIGINAL, query.statement.text, query.opened_at))
         plan = query.plan
         if plan is not None and plan.rewritten:
-            history.offer(StatementText(query.id, TextPart.EMITTED, plan.text))
+            history.offer(StatementText(query.id, TextPart.EMITTED, plan.text, query.opened_at))
 
     async def commit(self) -> None:
         """See `Ledger.commit`."""
@@ -63,16 +64,45 @@ class QueryLedger:
                 total_ms=_ms(end.total_s),
             )
         )
-        self._metrics.query_finished(
-            wire=query.statement.wire.value,
-            kind=query.decision.kind.value,
-            outcome=end.outcome.value,
-            seconds=end.total_s,
-        )
+        self._measure(query, end)
+
+    def _measure(self, query: LiveQuery, end: Settlement) -> None:
+        metrics, wire = self._metrics, query.statement.wire.value
+        metrics.counter(
+            "gateway_queries_total", wire=wire, kind=query.decision.kind.value, outcome=end.outcome.value
+        ).inc()
+        metrics.histogram("gateway_request_seconds", wire=wire).observe(end.total_s)
+        if end.first_byte_s is not None:
+            metrics.histogram("gateway_first_byte_seconds", wire=wire).observe(end.first_byte_s)
+        if isinstance(query.decision, Refusal):
+            metrics.counter("gateway_refusals_total", wire=wire, code=query.decision.code.value).inc()
+        if query.plan is not None and end.queued_s is not None:
+            metrics.histogram("gateway_queue_seconds", group=query.plan.group).observe(end.queued_s)
+        metrics.counter("gateway_bytes_total", wire=wire, direction="out").inc(query.seen.bytes_out)
 
     def count(self, name: str, labels: Mapping[str, str], by: float) -> None:
         """See `Ledger.count`."""
         self._metrics.count(name, labels, by)
+
+
+def log_in_listener(audit: AuditLog, metrics: Metrics) -> OnLogIn:
+    """Tells audit and metrics of every log-in that was really checked."""
+
+    def listen(event: LogInEvent) -> None:
+        metrics.counter("gateway_logins_total", method=event.method, result=event.outcome.value).inc()
+        if event.outcome is LogIn.THROTTLED:
+            metrics.counter("gateway_login_limited_total", method=event.method).inc()
+        now = time.time()
+        if event.outcome is LogIn.SUCCEEDED:
+            audit.append(LoginSummary(now, event.user or "", event.method, 1, now))
+        else:
+            audit.append(
+                LoginFailed(
+                    now, event.user or "", event.peer, event.method, event.reason or event.outcome.value
+                )
+            )
+
+    return listen
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -1,0 +1,39 @@
+"""`gateway config …`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.common import DEFAULT_CONFIG, ConfigOption, fail, out, settings_or_exit
+from gateway.settings import Settings, redacted
+
+app = typer.Typer(help="The settings.", no_args_is_help=True)
+
+
+@app.command()
+def show(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Print the settings in force, defaults filled in; secrets appear only as references."""
+    out.print(redacted(settings_or_exit(config)), markup=False, highlight=False, end="")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the settings, for editors."""
+    typer.echo(json.dumps(Settings.model_json_schema(), indent=2))
+
+
+@app.command()
+def init(path: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT_CONFIG) -> None:
+    """Write a small commented settings file to start from; an existing file is never overwritten."""
+    from gateway.settings.starter import STARTER
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(STARTER)
+    except FileExistsError:
+        fail(f"{path} exists already; nothing was changed")
+    out.print(f"wrote {path}; next: `gateway check --config {path}`")

@@ -1,0 +1,102 @@
+"""`gateway explain`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from gateway.cli.common import (
+    DEFAULT_CONFIG,
+    FAILED,
+    ConfigOption,
+    JsonOption,
+    fail,
+    out,
+    print_json,
+    settings_or_exit,
+)
+from gateway.core.decision import Answer, Decision, Plan, Refusal
+from gateway.core.statement import Wire
+
+
+def explain(
+    sql: Annotated[str, typer.Argument(help="The statement.")],
+    as_user: Annotated[str, typer.Option("--as", help="The principal; its groups come from the user files.")],
+    wire: Annotated[Wire, typer.Option(help="The protocol, which is the dialect.")] = Wire.TRINO,
+    group: Annotated[
+        list[str] | None, typer.Option(help="A group of the principal; may be repeated.")
+    ] = None,
+    catalog: Annotated[str | None, typer.Option(help="Default catalog (Trino).")] = None,
+    schema: Annotated[str | None, typer.Option(help="Default schema or database.")] = None,
+    source: Annotated[str | None, typer.Option(help="What the client calls itself.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what would be decided about a statement, and why, without running it.
+
+    Works from the settings alone; nothing needs to be running.
+    """
+    from gateway.core.statement import Statement
+    from gateway.runtime.explain import ExplainFailed, explain_offline
+
+    settings = settings_or_exit(config)
+    statement = Statement(sql, wire, catalog=catalog, schema=schema, source=source)
+    try:
+        decision = asyncio.run(explain_offline(settings, statement, as_user, frozenset(group or ())))
+    except ExplainFailed as error:
+        fail(str(error))
+    shown = describe(decision)
+    if as_json:
+        print_json(shown)
+    else:
+        _show(shown)
+    if isinstance(decision, Refusal):
+        raise typer.Exit(FAILED)
+
+
+def describe(decision: Decision) -> dict[str, Any]:
+    """A decision as plain data."""
+    common: dict[str, Any] = {
+        "decision": type(decision).__name__.lower(),
+        "kind": decision.kind.value,
+        "fingerprint": decision.fingerprint,
+    }
+    match decision:
+        case Plan():
+            common |= {
+                "engine": decision.engine.value,
+                "group": decision.group,
+                "backends": list(decision.backends),
+                "rewritten": decision.rewritten,
+                "text": decision.text,
+                "relations": [str(relation) for relation in decision.relations],
+                "settings": dict(decision.settings),
+            }
+        case Refusal():
+            common |= {
+                "code": decision.code.value,
+                "message": decision.message,
+                "position": str(decision.position) if decision.position else None,
+                "rule": decision.rule,
+                "fixes": [fix.hint for fix in decision.fixes],
+            }
+        case Answer():
+            common |= {"columns": [c.name for c in decision.columns], "rows": len(decision.rows)}
+    return common | {"valid_until": decision.valid_until, "trail": decision.trail.as_list()}
+
+
+def _show(shown: dict[str, Any]) -> None:
+    trail = shown.pop("trail")
+    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in shown.items():
+        if value not in (None, [], {}, ""):
+            facts.add_row(name, value if isinstance(value, str) else str(value))
+    out.print(facts, markup=False)
+    steps = Table("stage", "what happened", "rule", "why", title="trail", title_justify="left")
+    for step in trail:
+        effect = f"would have {step['effect']}" if step.get("observed") else step["effect"]
+        steps.add_row(step["stage"], effect, step.get("rule", ""), step.get("detail", ""))
+    out.print(steps, markup=False)

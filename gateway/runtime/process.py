@@ -1,0 +1,234 @@
+"""A gateway process: a proxy with what stands around it (audit, store, metrics, engines it runs itself)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway import __version__
+from gateway.core.tasks import Supervisor
+from gateway.engines.embedded import EmbeddedEngine
+from gateway.runtime import build
+from gateway.runtime.proxy import ONLY, Place, Proxy
+from gateway.runtime.state import StateDir
+from gateway.settings import Settings
+from gateway.store.audit import AuditLog
+from gateway.store.audit_ingest import AuditIngest
+from gateway.store.audit_records import ConfigReload
+from gateway.store.history import HistoryWriter
+from gateway.store.store import Retention, Store
+from gateway.store.vault import Vault
+from gateway.telemetry.exchange import Collector, SnapshotSocket
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.server import TelemetryServer
+
+log = logging.getLogger(__name__)
+
+STORE_RETRY_S = 5.0
+PRUNE_EVERY_S = 3600.0
+
+
+class GatewayProcess:
+    """`start`, `reload`, `drain`, `stop`. `workers` of them share a host; the first also does the chores."""
+
+    def __init__(self, settings: Settings, place: Place = ONLY) -> None:
+        self.settings = settings
+        self.place = place
+        self.state = StateDir.open(settings)
+        self.metrics = Metrics(f"proxy-{place.index}")
+        self.audit = AuditLog(
+            settings.audit.directory,
+            f"proxy-{place.index}",
+            sync=settings.audit.sync,
+            on_failure=settings.audit.on_failure,
+        )
+        self.supervisor = Supervisor(f"process-{place.index}")
+        self.store: Store | None = None
+        self.history: HistoryWriter | None = None
+        self.engines: list[EmbeddedEngine] = []
+        self.proxy: Proxy | None = None
+        self._snapshots = SnapshotSocket(self.state.run, self.metrics)
+        self._collector = Collector(self.state.run, self.metrics)
+        self._telemetry = TelemetryServer(self._collector.scrape, self._readiness)
+
+    @property
+    def does_chores(self) -> bool:
+        """Embedded engines, audit ingestion, pruning and the metrics port belong to the first process."""
+        return self.place.index == 0
+
+    async def start(self) -> None:
+        """Serve. Raises what makes serving impossible: AuditUnavailable, EmbeddedFailed, OSError, …"""
+        self.audit.open()
+        if self.does_chores:
+            await self._start_engines()
+            await self._start_telemetry()
+        self.supervisor.spawn(self._open_store(), "store")
+        self.proxy = Proxy(
+            self.settings,
+            place=self.place,
+            audit=self.audit,
+            metrics=self.metrics,
+            history=self.history,
+        )
+        await self.proxy.start()
+        await self._snapshots.start()
+        self.supervisor.spawn(self._measure(), "measure")
+        self.metrics.set("gateway_build_info", 1, {"version": __version__})
+        self._configured("loaded")
+
+    async def reload(self, settings: Settings) -> None:
+        """Take up new settings whole, or raise and keep the old ones."""
+        assert self.proxy is not None
+        await self.proxy.reload(settings)
+        self.settings = settings
+        self._configured("loaded")
+
+    def refused(self, problems: list[str]) -> None:
+        """New settings were not usable: the last good ones stay, and everyone can see it."""
+        for problem in problems:
+            log.error("settings refused, the last good ones stay: %s", problem)
+        self.metrics.count("gateway_config_reload_total", {"result": "refused"})
+        self.metrics.set("gateway_config_stale", 1)
+        self.audit.append(ConfigReload(time.time(), "refused", detail=f"{len(problems)} problems"))
+
+    def _configured(self, outcome: str) -> None:
+        self.metrics.count("gateway_config_reload_total", {"result": outcome})
+        self.metrics.set("gateway_config_stale", 0)
+        self.metrics.set("gateway_config_last_success_timestamp_seconds", time.time())
+        versions = (("settings", self.settings.digest),)
+        self.audit.append(ConfigReload(time.time(), outcome, versions))
+
+    async def drain(self) -> bool:
+        """Let running queries finish, bounded by `server.drain`."""
+        return self.proxy is None or await self.proxy.drain(self.settings.server.drain_seconds)
+
+    async def stop(self) -> None:
+        """Stop everything this process started, in the reverse order."""
+        if self.proxy is not None:
+            await self.proxy.stop()
+        await self._telemetry.close()
+        await self._snapshots.close()
+        if self.history is not None:
+            await self.history.close()
+        await self.supervisor.close()
+        for engine in self.engines:
+            await engine.stop()
+        await self.audit.close()
+        if self.store is not None:
+            await self.store.close()
+
+    # -- parts
+
+    async def _start_engines(self) -> None:
+        for backend in self.settings.backends:
+            if backend.endpoint is None:
+                socket = build.embedded_socket(self.state.run, backend)
+                self.engines.append(EmbeddedEngine(backend.engine, socket, backend.database))
+        await asyncio.gather(*(engine.start() for engine in self.engines))
+
+    async def _start_telemetry(self) -> None:
+        metrics = self.settings.metrics
+        if metrics is None:
+            return
+        try:
+            await self._telemetry.start(metrics.host, metrics.port)
+        except OSError as error:
+            raise OSError(f"metrics: cannot listen on {metrics.host}:{metrics.port}: {error}") from error
+
+    async def _open_store(self) -> None:
+        """Open the store when it is there: serving does not wait for it, since the audit is on disk."""
+        while self.store is None:
+            try:
+                self.store = await Store.open(self._store_url())
+            except (SQLAlchemyError, OSError) as error:
+                log.warning(
+                    "store not reachable, history waits in the audit's files: %s", type(error).__name__
+                )
+                self.metrics.set("gateway_dependency_up", 0, {"dependency": "store"})
+                await asyncio.sleep(STORE_RETRY_S)
+        self.metrics.set("gateway_dependency_up", 1, {"dependency": "store"})
+        if self._encryption_keys():
+            vault = Vault(self.store.database, self._encryption_keys())
+            self.history = HistoryWriter(
+                self.store,
+                vault,
+                on_lost=lambda n: self.metrics.count("gateway_history_lost_total", by=n),
+                on_written=lambda n: self.metrics.count("gateway_history_written_total", by=n),
+            )
+            self.history.start(self.supervisor)
+            if self.proxy is not None:
+                self.proxy.ledger.history = self.history
+        if self.does_chores:
+            ingest = AuditIngest(self.store, self.settings.audit.directory)
+            self.supervisor.spawn(ingest.run(), "audit-ingest")
+            self.supervisor.spawn(self._prune(self.store, ingest), "prune")
+
+    def _store_url(self) -> str:
+        store = self.settings.store
+        if store.password is None:
+            return store.url
+        scheme, _, rest = store.url.partition("://")
+        user, at, host = rest.rpartition("@")
+        return f"{scheme}://{user}:{_quoted(store.password.reveal())}{at}{host}"
+
+    def _encryption_keys(self) -> list[bytes]:
+        reference = self.settings.store.encryption_key
+        if reference is None:
+            return []
+        try:
+            return [base64.b64decode(reference.reveal(), validate=True)]
+        except binascii.Error as error:
+            raise ValueError("store.encryption_key: expected 32 bytes in base64") from error
+
+    async def _prune(self, store: Store, ingest: AuditIngest) -> None:
+        while True:
+            settings = self.settings.store
+            try:
+                await store.prune(Retention(settings.retention_days, settings.text_retention_days))
+                await ingest.prune_files(self.settings.audit.retention_days)
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("retention: could not prune: %s", type(error).__name__)
+            await asyncio.sleep(PRUNE_EVERY_S)
+
+    async def _measure(self) -> None:
+        """Numbers that are read rather than counted, every few seconds."""
+        metrics, process = self.metrics, self.metrics.process
+        metrics.set("gateway_process_start_timestamp_seconds", metrics.started, {"process": process})
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(1.0)
+            lag = max(0.0, time.perf_counter() - before - 1.0)
+            metrics.set("gateway_event_loop_lag_seconds", lag, {"process": process})
+            metrics.set("gateway_memory_bytes", _resident_bytes(), {"process": process})
+            metrics.set("gateway_audit_healthy", float(self.audit.healthy))
+
+    def _readiness(self) -> dict[str, str | None]:
+        proxy = self.proxy
+        if proxy is None:
+            return {"gateway": "starting"}
+        up = any(backend.healthy for backend in proxy.backends.all())
+        audit_needed = self.settings.audit.on_failure == "refuse"
+        return {
+            "gateway": "draining" if proxy.edge.draining else None,
+            "backends": None if up else "no backend is healthy",
+            "audit": "cannot be written" if audit_needed and not self.audit.healthy else None,
+        }
+
+
+def _quoted(secret: str) -> str:
+    return quote(secret, safe="")
+
+
+def _resident_bytes() -> float:
+    try:
+        fields = Path("/proc/self/statm").read_text().split()
+    except OSError:
+        return 0.0
+    return float(fields[1]) * 4096
