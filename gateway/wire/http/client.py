@@ -136,7 +136,7 @@ class UpstreamPool:
                     method, head, body, body_length, head_timeout_s, on_early_headers
                 )
             except StaleConnection as stale:
-                if reused and not fresh_only and replayable and (may_replay or not stale.sent):
+                if reused and not fresh_only and ((replayable and may_replay) or not stale.sent):
                     fresh_only = True
                     continue
                 raise UpstreamBroken(

@@ -146,14 +146,13 @@ class UpstreamConnection(asyncio.Protocol):
             self._pump = self._pool.spawn_pump(body, self, body_length)
         try:
             return await waiter
-        except StaleConnection:
+        except asyncio.CancelledError:
+            # The answer may have come in the same moment, and this connection serve another exchange already.
+            if self._head_waiter is waiter:
+                self.abort("the request was given up")
+            elif not waiter.cancelled() and waiter.exception() is None:
+                waiter.result().abort()
             raise
-        except BaseException:
-            self.abort("the request was given up")
-            raise
-        finally:
-            self._head_waiter = None
-            self._early = None
 
     def _send_whole(self, head: bytes, body: bytes | None) -> None:
         if not body:
@@ -237,6 +236,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._buffer += rest
             return
         waiter = self._head_waiter
+        self._head_waiter = self._early = None
         if waiter is None or waiter.done():
             self.abort("the request was given up")
             return
@@ -321,6 +321,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.closed = True
         self.read_due = self.write_due = NEVER
         waiter, response, pump = self._head_waiter, self._response, self._pump
+        self._head_waiter = self._early = None
         self.transport.abort()
         if pump is not None:
             self._pump = None

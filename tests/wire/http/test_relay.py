@@ -99,6 +99,62 @@ async def test_small_answers(stage: Stage, answer: bytes, body: bytes) -> None:
     assert handler.pool.open_connections == 1
 
 
+async def test_many_clients_share_few_connections_and_get_their_own_answers(stage: Stage) -> None:
+    async def script(reader: Reader, writer: Writer) -> None:
+        while True:
+            name = (await head_of(reader)).split()[1]
+            if name.endswith(b"7"):
+                await asyncio.sleep(0.001)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(name) + name)
+
+    handler = Relay(stage.pool(await stage.engine(script), max_connections=3))
+    await stage.serve(handler)
+
+    async def client(number: int) -> None:
+        raw = await stage.connect()
+        for i in range(50):
+            raw.send(b"GET /%d/%d HTTP/1.1\r\nHost: a\r\n\r\n" % (number, i))
+            assert (await raw.answer())[2] == b"/%d/%d" % (number, i)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(16):
+            group.create_task(client(number))
+    assert handler.pool.open_connections <= 3
+
+
+async def test_giving_up_never_touches_another_exchange(stage: Stage) -> None:
+    """Cancel at every moment of an exchange, also when its answer has just come."""
+
+    async def script(reader: Reader, writer: Writer) -> None:
+        while True:
+            name = (await head_of(reader)).split()[1]
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(name) + name)
+
+    pool = stage.pool(await stage.engine(script), max_connections=2)
+    loop = asyncio.get_running_loop()
+
+    async def steady() -> None:
+        for i in range(300):
+            response = await pool.request("POST", f"/{i}", [], b"", head_timeout_s=2.0)
+            assert await response.read(100) == b"/%d" % i
+
+    async def fickle() -> None:
+        for i in range(300):
+            task = loop.create_task(pool.request("GET", "/x", [], head_timeout_s=2.0))
+            for _ in range(i % 8):
+                await asyncio.sleep(0)
+            task.cancel()
+            result = (await asyncio.gather(task, return_exceptions=True))[0]
+            if not isinstance(result, BaseException):
+                assert await result.read(10) == b"/x"
+
+    async with asyncio.TaskGroup() as group:
+        for work in (steady, steady, fickle, fickle):
+            group.create_task(work())
+    assert pool.open_connections <= 2
+    assert pool.waiting == 0
+
+
 async def test_head_and_304_keep_the_engines_length(stage: Stage) -> None:
     await relay(stage, answering(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n"))
     client = await ask(stage, b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
