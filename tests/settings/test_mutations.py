@@ -20,9 +20,29 @@ limits: {statement_bytes: 1MiB, decide_cpu: 500ms}
 clickhouse: {on_forbidden_setting: drop}
 """
 )
-SNIPPETS = (
-    '{|}|[|]|:|- |&a |*a|!!x |\'|"|\t|\n|  |# |%|null|off|1e999|.inf|\x00|é|name: |? |<<: *a|---\n|...\n|\\u12|"\\x'
-).split("|")
+SNIPPETS = [
+    *(
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        "- ",
+        "&a ",
+        "*a",
+        "!!x ",
+        "'",
+        '"',
+        "\t",
+        "\n",
+        "  ",
+        "# ",
+        "%",
+        "null",
+        "off",
+    ),
+    *("1e999", ".inf", "\x00", "é", "name: ", "? ", "<<: *a", "---\n", "...\n", "\\u12", '"\\x', "9" * 30),
+]
 
 
 def mutate(text: str, seed: int) -> str:
