@@ -59,7 +59,7 @@ COMMENTS = {
     Wire.TRINO: r"--[^\r\n\0]*+|/\*(?:[^*]++|\*(?!/))*+\*/",
     Wire.CLICKHOUSE: r"--[^\n\0]*+|\#[ !][^\n\0]*+|/\*(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/",
 }
-_BROKEN = {
+BROKEN = {
     Wire.TRINO: r"['\"`].*+|/\*.*+",
     Wire.CLICKHOUSE: r"['\"`].*+|/\*.*+|\$\w{0,64}\$.*+",
 }
@@ -72,7 +72,7 @@ _FLAGS = re.DOTALL | re.ASCII
 TOKENS = {
     wire: re.compile(
         f"(?P<word>{_WORD})|(?P<comment>{COMMENTS[wire]})|(?P<string>{STRINGS[wire]})"
-        f"|(?P<name>{NAMES[wire]})|(?P<broken>{_BROKEN[wire]})|(?P<number>{_NUMBER})|(?P<symbol>{_SYMBOL})",
+        f"|(?P<name>{NAMES[wire]})|(?P<broken>{BROKEN[wire]})|(?P<number>{_NUMBER})|(?P<symbol>{_SYMBOL})",
         _FLAGS,
     )
     for wire in Wire
@@ -83,7 +83,7 @@ END = "\0"
 """Appended to a text before `OPAQUE` runs: it is still there afterwards unless something had no end."""
 
 OPAQUE = {
-    wire: re.compile(f"{COMMENTS[wire]}|{STRINGS[wire]}|{NAMES[wire]}|{_BROKEN[wire]}", _FLAGS)
+    wire: re.compile(f"{COMMENTS[wire]}|{STRINGS[wire]}|{NAMES[wire]}|{BROKEN[wire]}", _FLAGS)
     for wire in Wire
 }
 """Stretches whose content is not syntax: strings, quoted names and comments, with or without their end."""

@@ -16,6 +16,7 @@ from sqlglot import exp
 
 from gateway.core.decision import Refusal, RefusalCode
 from gateway.core.statement import Position, RelationName, Statement, Wire
+from gateway.sql.guard import guard
 from gateway.sql.parse import Parsed, Source, parse_inner, start_of
 from gateway.sql.shape import Role, Target
 
@@ -29,6 +30,10 @@ class RefKind(StrEnum):
     TABLE_FUNCTION = "table_function"
     DICTIONARY = "dictionary"
     PARAMETER = "parameter"
+    UNKNOWN = "unknown"
+    """A name that the engine cannot mean as a table: too many parts."""
+    ENGINE = "engine"
+    """A ClickHouse table engine or dictionary source that may read elsewhere (Distributed, Merge, MySQL)."""
     SUFFIXED = "suffixed"
     """A Trino name with `$` in it: a hidden metadata table such as `"t$files"`."""
 
@@ -87,21 +92,29 @@ _BY_NAME = frozenset({"EXECUTE", "DESCRIBE INPUT", "DESCRIBE OUTPUT"})
 
 
 def _prepared(part: Parsed, statement: Statement) -> Iterator[Parsed | Refusal]:
-    assert part.shape is not None
-    name = part.shape.names[0]
-    text = next((text for key, text in statement.prepared if key.lower() == name.lower()), None)
-    if text is None:
-        message = f"The prepared statement {name} does not exist. PREPARE it first."
-        yield Refusal(RefusalCode.NOT_FOUND, message, part.source.place(0), RULE)
-        return
-    inner = parse_inner(text, part.dialect, Source(part.source.text, part.source.base, exact=False))
+    inner = prepared_statement(part, statement)
     if isinstance(inner, Refusal):
         yield inner
-    elif any(each.shape is not None and each.shape.verb in _BY_NAME for each in inner.every()):
-        message = "A prepared statement may not execute another one."
-        yield Refusal(RefusalCode.NOT_SUPPORTED, message, part.source.place(0), RULE)
     else:
         yield from inner.every()
+
+
+def prepared_statement(part: Parsed, statement: Statement) -> Parsed | Refusal:
+    """The statement that `EXECUTE name` runs, parsed. Names of prepared statements are case-sensitive."""
+    assert part.shape is not None
+    name = part.shape.names[0]
+    text = next((text for key, text in statement.prepared if key == name), None)
+    if text is None:
+        message = f"The prepared statement {name} does not exist. PREPARE it first."
+        return Refusal(RefusalCode.NOT_FOUND, message, part.source.place(0), RULE)
+    bounds = guard(text, part.dialect)
+    if isinstance(bounds, Refusal):
+        return Refusal(bounds.code, bounds.message, part.source.place(0), bounds.rule)
+    inner = parse_inner(text, part.dialect, Source(part.source.text, part.source.base, exact=False))
+    if isinstance(inner, Parsed) and any(each.verb in _BY_NAME for each in inner.every()):
+        message = "A prepared statement may not execute another one."
+        return Refusal(RefusalCode.NOT_SUPPORTED, message, part.source.place(0), RULE)
+    return inner
 
 
 def _of_target(target: Target, parsed: Parsed, statement: Statement) -> Reference:
@@ -142,6 +155,8 @@ def _of_tree(tree: exp.Expr, parsed: Parsed, statement: Statement) -> Iterator[R
                 yield reference
         elif parsed.dialect is Wire.CLICKHOUSE:
             yield from _hidden(node, parsed, statement)
+        elif isinstance(node, exp.Anonymous) and node.name.upper() == "TABLE":
+            yield from _table_argument(node, parsed, statement)
 
 
 def _of_table(node: exp.Table, parsed: Parsed, statement: Statement) -> Reference | None:
@@ -163,9 +178,14 @@ def _of_table(node: exp.Table, parsed: Parsed, statement: Statement) -> Referenc
         name = function_name(inside)
         return build(RefKind.TABLE_FUNCTION, (name,), RelationName("", "", name))
     parts = tuple(part.name for part in node.parts)
+    if len(parts) > _MOST_PARTS[parsed.dialect]:
+        return build(RefKind.UNKNOWN, parts, RelationName("", "", ".".join(parts)))
     if role is Role.READ and len(parts) == 1 and cte_of(node, parsed.dialect) is not None:
         return None
     return build(_kind_of(parts, parsed.dialect), parts, qualify(parts, parsed.dialect, statement))
+
+
+_MOST_PARTS = {Wire.TRINO: 3, Wire.CLICKHOUSE: 2}
 
 
 def _has_placeholder(level: object) -> bool:
@@ -299,6 +319,20 @@ def _among(elements: list[exp.Expr], wanted: str, dialect: Wire) -> exp.CTE | No
         if name == wanted:
             return element
     return None
+
+
+def _table_argument(node: exp.Anonymous, parsed: Parsed, statement: Statement) -> Iterator[Reference]:
+    """Trino's `f(input => TABLE(t))`: a table that sqlglot shows as a column."""
+    argument = node.expressions[0] if node.expressions else None
+    if not isinstance(argument, (exp.Column, exp.Dot)):
+        return
+    parts = tuple(part.name for part in argument.parts)
+    if len(parts) == 1 and visible_cte(node, parts[0], parsed.dialect) is not None:
+        return
+    kind = _kind_of(parts, parsed.dialect)
+    name = qualify(parts, parsed.dialect, statement)
+    place = parsed.place_of(argument)
+    yield Reference(name, node, Role.READ, kind, place, ("TABLE_ARGUMENT",), parts, parsed)
 
 
 _DICTIONARY_CALLS = ("dictget", "dicthas", "dictisin", "joinget")

@@ -70,7 +70,7 @@ class Shape:
     `verb` is its spelled-out keyword phrase ("SHOW CREATE TABLE"). `names` are prepared statement names,
     properties or roles; `scope` is the catalog or schema it looks into; `pattern` the LIKE pattern.
     `expressions` are the offsets of stretches that hold expressions (arguments, a KILL's condition).
-    `layout` rebuilds the text: literal stretches (start, end) of the original and slots. `data` is the
+    `layout` rebuilds the text: stretches (start, end) of the original, slots, and words of our own. `data` is the
     offset at which the data of a ClickHouse INSERT begins.
     """
 
@@ -82,7 +82,7 @@ class Shape:
     scope: Name | None = None
     pattern: str | None = None
     expressions: tuple[tuple[int, int], ...] = ()
-    layout: tuple[tuple[int, int] | Slot, ...] = ()
+    layout: tuple[tuple[int, int] | Slot | str, ...] = ()
     columns: tuple[str, ...] = ()
     format: str | None = None
     data: int | None = None

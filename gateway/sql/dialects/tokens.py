@@ -15,6 +15,20 @@ from sqlglot.tokenizer_core import Token, TokenType
 MARK = "\0"
 """The guard refuses it in statements."""
 
+OPERAND_ENDS = frozenset(
+    {
+        TokenType.NUMBER,
+        TokenType.STRING,
+        TokenType.VAR,
+        TokenType.IDENTIFIER,
+        TokenType.R_PAREN,
+        TokenType.R_BRACKET,
+        TokenType.R_BRACE,
+        TokenType.HEREDOC_STRING,
+    }
+)
+"""After one of these a `-` is binary."""
+
 
 def closing_brackets(tokens: list[Token]) -> dict[int, int]:
     """Index of each opening round bracket -> index of the one that closes it."""
@@ -28,9 +42,14 @@ def closing_brackets(tokens: list[Token]) -> dict[int, int]:
     return pairs
 
 
+def like(token: Token, kind: TokenType, text: str) -> Token:
+    """A token of ours at another's place."""
+    return Token(kind, text, token.line, token.col, token.start, token.end)
+
+
 def unmark(tree: exp.Expr) -> None:
     """Take the marks off every name in the tree."""
     for node in tree.walk():
         name = node.args.get("this")
-        if isinstance(name, str) and name.endswith(MARK):
+        if isinstance(name, str) and name.endswith(MARK) and not isinstance(node, exp.Literal):
             node.set("this", name[:-1])

@@ -9,7 +9,7 @@ from sqlglot.dialects.trino import Trino
 from sqlglot.parsers.trino import TrinoParser
 from sqlglot.tokenizer_core import Token, TokenType
 
-from gateway.sql.dialects.tokens import MARK
+from gateway.sql.dialects.tokens import MARK, like
 
 _SPECIAL = frozenset(
     [
@@ -91,13 +91,10 @@ def _literal_parameters(token: Token, value: str) -> list[Token]:
 
 
 def _parenthesised(token: Token, numbers: list[int]) -> list[Token]:
-    def at(kind: TokenType, text: str) -> Token:
-        return Token(kind, text, token.line, token.col, token.start, token.end)
-
-    inside = [at(TokenType.NUMBER, str(number)) for number in numbers]
+    inside = [like(token, TokenType.NUMBER, str(number)) for number in numbers]
     if len(inside) == 2:
-        inside.insert(1, at(TokenType.COMMA, ","))
-    return [at(TokenType.L_PAREN, "("), *inside, at(TokenType.R_PAREN, ")")]
+        inside.insert(1, like(token, TokenType.COMMA, ","))
+    return [like(token, TokenType.L_PAREN, "("), *inside, like(token, TokenType.R_PAREN, ")")]
 
 
 def _is_unicode_name(tokens: list[Token], index: int) -> bool:
@@ -116,5 +113,6 @@ def _decode_unicode_name(token: Token) -> None:
     token.text = _UNICODE_ESCAPE.sub(char, token.text)
 
 
-def settle(tree: exp.Expr) -> None:
-    """What is left to mend on the tree itself: nothing for Trino."""
+def settle(tree: exp.Expr) -> exp.Expr:
+    """Mend nodes whose printed form is not what was written; returns the root. Nothing for Trino so far."""
+    return tree
