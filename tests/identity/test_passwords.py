@@ -64,7 +64,7 @@ async def test_what_is_wrong_is_told_to_the_audit_only(
 
 
 async def test_unknown_users_cost_the_same_time(door: Door) -> None:
-    slow = PasswordHasher(time_cost=3, memory_cost=65_536, parallelism=1).hash("pw")
+    slow = PasswordHasher(time_cost=2, memory_cost=32_768, parallelism=1).hash("pw")
     door.write("users.yaml", f"users: [{{name: alice, password: '{slow}'}}]")
     await door.configure("passwords: {file: users.yaml}\nlogin_rate: {attempts: 1000}\n")
 
@@ -123,7 +123,7 @@ async def test_the_first_of_equal_logins_may_leave(door: Door) -> None:
 
 async def test_too_many_waiting_logins_are_sent_away_at_once() -> None:
     pool = PasswordPool(threads=1, queue=2)
-    stored = PasswordHasher(time_cost=4, memory_cost=65_536, parallelism=1).hash("pw")
+    stored = PasswordHasher(time_cost=2, memory_cost=65_536, parallelism=1).hash("pw")
     outcomes = await asyncio.gather(*(pool.verify(stored, "pw") for _ in range(8)), return_exceptions=True)
     assert outcomes.count(True) == 3
     assert sum(isinstance(outcome, TemporarilyUnavailable) for outcome in outcomes) == 5
@@ -132,20 +132,21 @@ async def test_too_many_waiting_logins_are_sent_away_at_once() -> None:
 
 
 async def test_hashing_does_not_stop_the_loop(door: Door) -> None:
-    slow = PasswordHasher(time_cost=6, memory_cost=65_536, parallelism=1).hash("pw")
+    slow = PasswordHasher(time_cost=3, memory_cost=65_536, parallelism=1).hash("pw")
     door.write("users.yaml", f"users: [{{name: alice, password: '{slow}'}}]")
     await door.configure("passwords: {file: users.yaml}\n")
-    longest, last = 0.0, time.perf_counter()
+    longest, started = 0.0, time.perf_counter()
+    last = started
     async with asyncio.TaskGroup() as group:
         work = group.create_task(door.service.authenticate(offer("alice", "pw")))
         while not work.done():
             await asyncio.sleep(0.001)
             longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
-    assert longest < 0.1
+    assert longest < (last - started) / 2, "were the loop held up, one gap would be nearly all of the time"
 
 
 async def test_a_reload_during_a_login_neither_breaks_it_nor_keeps_it(door: Door) -> None:
-    slow = PasswordHasher(time_cost=6, memory_cost=65_536, parallelism=1).hash("pw")
+    slow = PasswordHasher(time_cost=3, memory_cost=65_536, parallelism=1).hash("pw")
     door.write("users.yaml", f"users: [{{name: alice, password: '{slow}'}}]")
     await door.configure("passwords: {file: users.yaml}\n")
     async with asyncio.TaskGroup() as group:
