@@ -65,13 +65,11 @@ def _arguments() -> argparse.Namespace:
 
 
 def _wanted(options: argparse.Namespace, engines: RealEngines) -> list[Callable[[], Engine]]:
+    trino: dict[str, Any] = {"memory": options.trino_memory, "quick_start": options.trino_quick}
     starts: dict[str, Callable[[], Engine]] = {
-        "trino": lambda: engines.start_trino(port=options.trino_port, memory=options.trino_memory),
+        "trino": lambda: engines.start_trino(port=options.trino_port, **trino),
         "trino_plain": lambda: engines.start_trino(
-            name="trino-plain",
-            port=options.trino_plain_port,
-            memory=options.trino_memory,
-            process_forwarded=False,
+            name="trino-plain", port=options.trino_plain_port, process_forwarded=False, **trino
         ),
         "clickhouse": lambda: engines.start_clickhouse(
             port=options.clickhouse_port,
@@ -107,7 +105,7 @@ def _up(options: argparse.Namespace) -> int:
     stop: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda n, _frame: stop.append(n))
-    with RealEngines(directory) as engines:
+    with RealEngines(directory, start_timeout=options.start_timeout) as engines:
         starts = _wanted(options, engines)
         if not starts:
             print("nothing to start: name an engine (--trino, …) or --all", file=sys.stderr)

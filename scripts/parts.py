@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +140,9 @@ def _verify(path: Path, expected: str) -> None:
 def lock_stamp(workshop: Workshop, lock: str) -> str:
     """What .venv/installed-lock holds when the environment was installed from `lock` as it is now."""
     digest = hashlib.sha256((workshop.checkout / lock).read_bytes())
-    digest.update((workshop.checkout / "pyproject.toml").read_bytes())
+    settings = tomllib.loads((workshop.checkout / "pyproject.toml").read_text())
+    installed = {table: settings[table] for table in ("build-system", "project")}  # not how the tools are set
+    digest.update(json.dumps(installed, sort_keys=True).encode())
     return f"{lock} {digest.hexdigest()}"
 
 

@@ -145,6 +145,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trino", metavar="URL", help="the Trino behind trino-gateway")
     parser.add_argument("--trino-gateway", action="store_true")
     options = parser.parse_args()
+    if not (options.chproxy or options.trino_gateway):
+        parser.error("name a peer: --chproxy PATH, --trino-gateway")
     if options.chproxy and not options.clickhouse:
         parser.error("--chproxy needs --clickhouse URL")
     if options.trino_gateway and not options.trino:

@@ -84,10 +84,13 @@ def write_trino(
     return path
 
 
-def trino_command(java: Path, trino: Path, folder: Path, config: Path, memory: str) -> list[str]:
+def trino_command(
+    java: Path, trino: Path, folder: Path, config: Path, memory: str, quick_start: bool
+) -> list[str]:
     """Trino's main class directly, so that the pid we hold is the server's own."""
     return [
         str(java),
+        *(["-XX:TieredStopAtLevel=1"] if quick_start else []),
         f"-Xmx{memory}",
         "-XX:+UseG1GC",
         "-XX:ReservedCodeCacheSize=150M",

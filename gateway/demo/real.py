@@ -239,6 +239,7 @@ class RealEngines:
         name: str = "trino",
         port: int | None = None,
         memory: str = "1500M",
+        quick_start: bool = False,
         catalogs: Mapping[str, Properties] | None = None,
         plugins: Iterable[str] = (),
         config: Properties | None = None,
@@ -246,7 +247,9 @@ class RealEngines:
         """Trino with the catalogs tpch, tpcds, memory, blackhole and lake (Iceberg on local files).
 
         `catalogs` adds or replaces catalogs by their properties; `plugins` adds plugin folders by name (for
-        `CREATE CATALOG` later, or `opa`); `config` adds to config.properties; `memory` is Java's -Xmx.
+        `CREATE CATALOG` later, or `opa`); `config` adds to config.properties; `memory` is Java's -Xmx;
+        `quick_start` leaves Java's second compiler off: half the CPU until ready, slower in the long run, so
+        right for tests and wrong for measurements.
         """
         java = toolbox.require(self._tools.java, "Java for Trino")
         home = toolbox.require(self._tools.trino, f"Trino {toolbox.TRINO_VERSION}")
@@ -257,7 +260,7 @@ class RealEngines:
         properties = engine_files.write_trino(
             folder, port=port, process_forwarded=process_forwarded, catalogs=wanted, config=config or {}
         )
-        command = engine_files.trino_command(java, home, folder, properties, memory)
+        command = engine_files.trino_command(java, home, folder, properties, memory, quick_start)
         pid, keeper = self._spawn(folder, command)
         server = TrinoServer(
             name, HOST, port, pid, folder, folder / "log", self._stop_grace, keeper, process_forwarded

@@ -61,7 +61,7 @@ class Rig:
         """Start the engine; returns why it did not start, None when it did."""
         command = [sys.executable, str(_ENGINES_SCRIPT), "up", f"--{name}", "--dir", str(folder)]
         outcome = subprocess.run(
-            [*command, "--owner", str(self.owner), "--detach"],
+            [*command, "--trino-quick", "--owner", str(self.owner), "--detach"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
