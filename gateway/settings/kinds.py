@@ -16,12 +16,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     PlainSerializer,
     ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 T = TypeVar("T")
 MAX_SECRET_BYTES = 64 * 1024
@@ -45,6 +47,18 @@ class Section(BaseModel):
 def wrong(message: str, *at: str | int) -> PydanticCustomError:
     """An error in a section, at the field `at` within it. The text is shown as it is."""
     return PydanticCustomError("settings", "{text}", {"text": message, "at": at})
+
+
+class Shorthand:
+    """Says in the JSON Schema that a value may be given in a shorter form, too; a validator expands it."""
+
+    def __init__(self, **schema: Any) -> None:
+        self.schema = schema
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [self.schema, handler(core_schema)]}
 
 
 Items = Annotated[tuple[T, ...], Field(strict=False)]

@@ -13,7 +13,7 @@ from gateway.core.statement import Wire
 from gateway.settings.kinds import Name, Section, Some
 from gateway.settings.sections.backends import Backend, Group
 from gateway.settings.sections.doors import Admin, Listener, Metrics
-from gateway.settings.sections.governance import FeatureModes, Governance, Rules, mode_alone
+from gateway.settings.sections.governance import MODE_ALONE, FeatureModes, Governance, Rules, mode_alone
 from gateway.settings.sections.identity import Identity
 from gateway.settings.sections.limits import Limits
 from gateway.settings.sections.state import Audit, Server, Store, Telemetry
@@ -33,7 +33,7 @@ class Settings(Section):
     """The engines."""
     groups: dict[Name, Group] = Field(default_factory=dict)
     """Groups of backends. May be left out while each wire has one group."""
-    governance: Annotated[Governance, BeforeValidator(mode_alone)]
+    governance: Annotated[Governance, BeforeValidator(mode_alone), MODE_ALONE]
     """Policies; `governance: off` says explicitly that there are none."""
     modes: dict[Name, FeatureModes] = Field(default_factory=dict)
     """Feature to its mode: off, observe or enforce, or a list of rules. Features not named are off."""

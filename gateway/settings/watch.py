@@ -56,11 +56,14 @@ class SettingsWatcher:
     """Async iterator of reloads. `settings` is always the last good value; `poke()` (SIGHUP) reloads at once.
 
     File events wake it quickly; every `backstop_s` seconds it looks by itself, for file systems without events.
-    Iterate it from one task; `close()` ends the iteration.
+    Without `follow_files` only `poke()` reloads. Iterate it from one task; `close()` ends the iteration.
     """
 
-    def __init__(self, path: Path, settings: Settings, *, backstop_s: float = 2.0) -> None:
+    def __init__(
+        self, path: Path, settings: Settings, *, backstop_s: float = 2.0, follow_files: bool = True
+    ) -> None:
         self.path = path
+        self._follow_files = follow_files
         self.settings = settings
         self._backstop_s = backstop_s
         self._poked = False
@@ -116,12 +119,20 @@ class SettingsWatcher:
 
     async def _wait(self) -> None:
         """Until a file event, a poke, or the backstop."""
+        if not self._follow_files:
+            await self._wake.wait()
         if not self._wake.is_set():
+            files = {str(file.absolute()) for file in referenced_files(self.path, self.settings)}
             directories = {file.parent for file in referenced_files(self.path, self.settings)}
             try:
                 async with asyncio.timeout(self._backstop_s):
                     events = awatch(
-                        *directories, stop_event=self._wake, debounce=200, step=50, recursive=False
+                        *directories,
+                        watch_filter=lambda _, changed: changed in files,
+                        stop_event=self._wake,
+                        debounce=200,
+                        step=50,
+                        recursive=False,
                     )
                     async with aclosing(events):
                         await anext(events, None)

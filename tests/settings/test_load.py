@@ -298,7 +298,7 @@ HASH = "$argon2id$v=19$m=19456,t=2,p=1$MTIzNDU2Nzg5MDEyMzQ1Ng$AAAAAAAAAAAAAAAAAA
         ("keys", "keys: [{id: abcd, user: a, hash: 'sha256:00'}]", "expected sha256:<64 hex digits>"),
         (
             "keys",
-            f"keys: [{{id: abcd, user: a, hash: 'sha256:{'0' * 64}', scopes: [raed]}}]",
+            f"keys: [{{id: abcd, user: a, hash: 'sha256:{'0' * 64}', scopes: [reads]}}]",
             "did you mean 'read'?",
         ),
     ],

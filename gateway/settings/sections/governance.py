@@ -7,9 +7,12 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from gateway.core.modes import Mode, ModeRule
-from gateway.settings.kinds import ExistingDirectory, Items, NonEmpty, Section, wrong
+from gateway.settings.kinds import ExistingDirectory, Items, NonEmpty, Section, Shorthand, wrong
 
 ModeWord = Annotated[Mode, Field(strict=False)]
+
+
+MODE_ALONE = Shorthand(type="string", enum=[mode.value for mode in Mode])
 
 
 def mode_alone(value: Any) -> Any:
@@ -53,7 +56,7 @@ def _rules_of_a_mode(value: Any) -> Any:
     return [{"mode": value}] if isinstance(value, str) else [value] if isinstance(value, dict) else value
 
 
-FeatureModes = Annotated[Items[FeatureMode], BeforeValidator(_rules_of_a_mode)]
+FeatureModes = Annotated[Items[FeatureMode], BeforeValidator(_rules_of_a_mode), MODE_ALONE]
 """`enforce`, or a list of rules."""
 
 

@@ -14,6 +14,7 @@ from gateway.settings.kinds import (
     NonEmpty,
     SecretRef,
     Section,
+    Shorthand,
     Some,
     is_loopback,
     web_url,
@@ -63,13 +64,16 @@ class ApiKeys(Section):
     """Scope to groups. A key with scopes has exactly the groups of its scopes, never its user's."""
 
 
+_TEXT = Shorthand(type="string")
+
+
 def _claim_path(value: Any) -> Any:
     if isinstance(value, str):
         return (value,) if "://" in value else tuple(value.split("."))
     return value
 
 
-ClaimPath = Annotated[Some[NonEmpty], BeforeValidator(_claim_path), Field(max_length=8)]
+ClaimPath = Annotated[Some[NonEmpty], BeforeValidator(_claim_path), Field(max_length=8), _TEXT]
 """`realm_access.roles`, or a list where a name itself holds dots; a URL is one name."""
 
 
@@ -89,7 +93,7 @@ class JwtIssuer(Section):
 
     issuer: NonEmpty
     """Must equal the token's `iss`."""
-    audience: Annotated[Some[NonEmpty], BeforeValidator(_value_or_values)]
+    audience: Annotated[Some[NonEmpty], BeforeValidator(_value_or_values), _TEXT]
     """The token's `aud` must hold one of these."""
     algorithms: Some[Algorithm] = ("RS256", "ES256", "EdDSA")
     """Signature algorithms that are believed; never taken from the token."""
@@ -117,8 +121,8 @@ class JwtIssuer(Section):
     """Where its groups are: a list of names, or one name."""
     attributes: dict[NonEmpty, ClaimPath] = Field(default_factory=dict)
     """Attribute to the claim it comes from; text or lists of text."""
-    required_claims: dict[NonEmpty, Annotated[Items[NonEmpty], BeforeValidator(_value_or_values)]] = Field(
-        default_factory=dict
+    required_claims: dict[NonEmpty, Annotated[Items[NonEmpty], BeforeValidator(_value_or_values), _TEXT]] = (
+        Field(default_factory=dict)
     )
     """Claims that must have (or, for lists, hold) one of the given values. Names with dots are paths."""
     refresh: Annotated[Duration, Field(ge=1, le=86400)] = 300.0

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from gateway.settings.kinds import Duration, Items, NonEmpty, Section, wrong
+from gateway.settings.kinds import Duration, Items, NonEmpty, Section, Shorthand, wrong
 
 
 def _star_or_names(value: Any) -> Any:
@@ -17,7 +17,7 @@ def _star_or_names(value: Any) -> Any:
     return value
 
 
-Allowed = Annotated[Items[NonEmpty], BeforeValidator(_star_or_names)]
+Allowed = Annotated[Items[NonEmpty], BeforeValidator(_star_or_names), Shorthand(const="*")]
 """`"*"` for all, or a list of names."""
 
 CLICKHOUSE_SETTINGS = (
