@@ -76,7 +76,7 @@ class Dispatcher:
         client_id = ticket.client_id or engine_id
         now = asyncio.get_running_loop().time()
         live = Live(query, lease, client_id, engine_id, created=now, seen=now)
-        live.next_page = created.next_page(client_id)
+        live.first_page = live.next_page = created.next_page(client_id)
         if not request.in_transaction and (not plan.kind.writes or self._options.replay_writes):
             live.replay = Replay(request, plan, origin, _size(plan, request))
         forgotten = self._registry.add(live)
@@ -85,13 +85,16 @@ class Dispatcher:
         self._announce(live)
         return Started(live, created)
 
-    async def move(self, live: Live, replay: Replay) -> Created:
-        """Register a query again whose backend is gone; its client keeps the id it knows. Raises CannotRun."""
+    async def move(self, live: Live, replay: Replay) -> Created | Failure:
+        """Register a query again whose backend is gone; its client keeps the id it knows."""
         gone = live.backend.name
         live.lease.release()
-        lease, created = await self._place(
-            live.query, replay.plan, replay.request, replay.origin, frozenset({gone})
-        )
+        try:
+            lease, created = await self._place(
+                live.query, replay.plan, replay.request, replay.origin, frozenset({gone})
+            )
+        except CannotRun as cannot:
+            return cannot.failure
         live.lease, live.engine_id = lease, created.id
         live.next_page = created.next_page(live.client_id)
         self._registry.own(live)

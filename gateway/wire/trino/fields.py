@@ -125,18 +125,28 @@ def expand(header: str, text: str, limit: int) -> str:
         frame = base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError, ValueError):
         raise BadField(f"{header}: a compressed statement is not base64url") from None
+    # A small window too: memory is bounded before the first byte comes out.
+    unpacker = zstandard.ZstdDecompressor(max_window_size=8 << 20)
     try:
-        # A small window too: memory is bounded before the first byte comes out.
-        reader = zstandard.ZstdDecompressor(max_window_size=8 << 20).stream_reader(frame)
-        data = reader.read(limit + 1)
+        data = unpacker.stream_reader(frame).read(limit + 1)
+        whole = len(data) > limit or _is_whole(unpacker, frame)
     except zstandard.ZstdError:
-        raise BadField(f"{header}: a compressed statement is not a zstd frame") from None
+        whole = False
+    if not whole:
+        raise BadField(f"{header}: a compressed statement is not one whole zstd frame")
     if len(data) > limit:
         raise BadField(f"{header}: a compressed statement is larger than {limit} bytes when expanded")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         raise BadField(f"{header}: a compressed statement is not UTF-8") from None
+
+
+def _is_whole(unpacker: zstandard.ZstdDecompressor, frame: bytes) -> bool:
+    """Whether a frame, known to be small when expanded, has its end and nothing behind it."""
+    check = unpacker.decompressobj()
+    check.decompress(frame)
+    return check.eof and not check.unused_data
 
 
 def encode_properties(pairs: Pairs) -> list[str]:

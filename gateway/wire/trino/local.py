@@ -10,11 +10,14 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from gateway.edge.contract import Outcome, Query
-from gateway.wire.trino.dispatch import CannotRun, Started
+from gateway.wire.trino import errors
+from gateway.wire.trino.dispatch import Started
+from gateway.wire.trino.errors import Failure
 from gateway.wire.trino.results import MAX_WAIT_S, LocalQuery, Reply
 from gateway.wire.trino.uris import Page
 
 _MAX_LOCAL = 20_000
+_BROKEN_OFF = "The query could not be started; the log of the gateway has details. It did not run."
 
 
 @dataclass(slots=True)
@@ -24,11 +27,17 @@ class Local:
     query: Query
     state: LocalQuery
     news: asyncio.Event
-    starting: asyncio.Task[Started] | None = field(default=None, repr=False)
+    starting: asyncio.Task[Started | Failure] | None = field(default=None, repr=False)
 
     @property
     def started(self) -> Started | None:
         """What the backend answered, once it took the statement."""
+        outcome = self.outcome
+        return outcome if isinstance(outcome, Started) else None
+
+    @property
+    def outcome(self) -> Started | Failure | None:
+        """How waiting for a slot ended; None while it waits and where it was broken off."""
         task = self.starting
         if task is None or not task.done() or task.cancelled() or task.exception() is not None:
             return None
@@ -58,17 +67,15 @@ class LocalQueries:
             self._drop(oldest)
         return local
 
-    def await_start(self, local: Local, starting: asyncio.Task[Started]) -> None:
+    def await_start(self, local: Local, starting: asyncio.Task[Started | Failure]) -> None:
         """The query is queued until `starting` ends; its failure becomes the query's."""
         local.starting = starting
-        starting.add_done_callback(lambda task: self._start_ended(local, task))
+        starting.add_done_callback(lambda _: self._start_ended(local))
 
-    def _start_ended(self, local: Local, task: asyncio.Task[Started]) -> None:
-        if not task.cancelled() and isinstance(error := task.exception(), CannotRun):
-            local.state.fail(error.failure, now=asyncio.get_running_loop().time())
-            local.query.finish(
-                Outcome.REFUSED, error_code=error.failure.code.name, error_text=error.failure.message
-            )
+    def _start_ended(self, local: Local) -> None:
+        if not isinstance(local.outcome, Started):
+            failure = local.outcome or Failure(errors.GENERIC_INTERNAL_ERROR, _BROKEN_OFF)
+            local.state.fail(failure, now=asyncio.get_running_loop().time())
         local.news.set()
 
     async def page(self, local: Local, page: Page, base: str, target_bytes: int | None) -> Reply:

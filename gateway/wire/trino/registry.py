@@ -8,12 +8,14 @@ elsewhere while nobody has asked for its first page.
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gateway.core.decision import Plan
 from gateway.edge.contract import Backend, Lease, Query
+from gateway.wire.trino.errors import Failure
 from gateway.wire.trino.relay import Created
 from gateway.wire.trino.request import ClientRequest, Forwarded
 from gateway.wire.trino.uris import Page
@@ -47,12 +49,25 @@ class Live:
     polled: bool = False
     tail_at: float = 0.0
     bytes_out: int = 0
-    moved: asyncio.Future[Created] | None = field(default=None, repr=False)
+    first_page: Page | None = field(default=None, repr=False)
+    moved: asyncio.Future[Created | Failure] | None = field(default=None, repr=False)
     """The registration on another backend, once the first one was found gone."""
 
     @property
     def backend(self) -> Backend:
         return self.lease.backend
+
+    def is_first_page(self, page: Page) -> bool:
+        """Whether the page is the one that the reply to the POST named, slug included."""
+        return _same(page, self.first_page)
+
+    def is_next_page(self, page: Page) -> bool:
+        """Whether the page is the last that this process saw named, slug included."""
+        return _same(page, self.next_page)
+
+
+def _same(page: Page, known: Page | None) -> bool:
+    return known is not None and hmac.compare_digest(page.engine_path(), known.engine_path())
 
 
 @dataclass(frozen=True, slots=True)

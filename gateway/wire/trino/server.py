@@ -232,23 +232,22 @@ class TrinoWire:
             self._locals.await_start(local, starting)
             await _send_reply(responder, local.state.created(base_url(origin)))
             return
-        try:
-            started = starting.result()
-        except CannotRun as cannot:
-            await self._refuse(responder, origin, cannot.failure)
-            return
-        await self._started(started, responder, origin)
+        outcome = starting.result()
+        if isinstance(outcome, Failure):
+            await self._refuse(responder, origin, outcome)
+        else:
+            await self._started(outcome, responder, origin)
 
     async def _start(
         self, query: Query, plan: Plan, client: ClientRequest, origin: Forwarded, ticket: Ticket
-    ) -> Started:
+    ) -> Started | Failure:
         """As `Dispatcher.start`, and whatever goes wrong ends the query."""
         try:
             return await self._dispatcher.start(query, plan, client, origin, ticket)
         except CannotRun as cannot:
             failure = cannot.failure
             query.finish(Outcome.REFUSED, error_code=failure.code.name, error_text=failure.message)
-            raise
+            return failure
         except asyncio.CancelledError:
             query.finish(Outcome.CANCELLED, error_code=errors.USER_CANCELED.name)
             raise
@@ -314,30 +313,35 @@ class TrinoWire:
     async def _relay(self, request: Request, responder: Responder, page: Page, backend: Backend) -> None:
         origin = self._origins.of_request(request.headers, request.peer)
         live = self._registry.get(page.id)
-        if live is not None and live.moved is not None and page.engine_id != live.engine_id:
-            await self._moved_page(live, live.moved, responder, origin)
-            return
+        if live is not None and page.engine_id != live.engine_id:
+            if live.moved is not None and live.is_first_page(page):
+                await self._moved_page(live, live.moved, responder, origin)
+                return
+            # Another query under this id: what its page says must not be told of this one.
+            live = self._registry.get(page.engine_id)
+        # Only who holds the slug we handed out last may change what is remembered when the backend is silent.
+        known = live if live is not None and live.is_next_page(page) else None
         call = self._call(request, page, backend, live, origin)
         problem: UpstreamError | BadReply | None = None
         for last_try in (False, True):
             try:
                 response = await ask(backend.pool, call, self._options.upstream_head_timeout_s)
-                self._polled(live)
+                self._polled(known)
                 relayed = await relay(response, call, responder)
                 break
             except PoolFull:
                 await _try_again(responder, f"All connections to backend {backend.name} are busy")
                 return
             except ConnectFailed as error:
-                if await self._move(live, page, request.method, responder, origin):
+                if await self._move(known, page, request.method, responder, origin):
                     return
                 problem = error
             except UpstreamTimeout as error:
-                self._polled(live)
+                self._polled(known)
                 problem = error
                 last_try = True
             except UpstreamError as error:
-                self._polled(live)
+                self._polled(known)
                 problem = error
             except BadReply as error:
                 problem = error
@@ -346,7 +350,7 @@ class TrinoWire:
                 responder.abort()
                 return
             if last_try:
-                await self._lost(request.method, page, backend, live, problem, responder, origin)
+                await self._lost(request.method, page, backend, known, problem, responder, origin)
                 return
             await asyncio.sleep(_RETRY_PAUSE_S)
         self._seen(page, live, request.method, relayed)
@@ -386,11 +390,11 @@ class TrinoWire:
         """What a page that has passed means for its query."""
         facts = relayed.facts
         if live is None:
-            query = self._edge.find(page.id)
+            query = self._edge.find(page.engine_id)
             if query is not None and facts.id is not None:
                 settle_page(query, facts, relayed.bytes)
             elif self._trino.on_foreign_page is not None and facts.id is not None:
-                self._trino.on_foreign_page(page.id, facts)
+                self._trino.on_foreign_page(page.engine_id, facts)
             return
         live.seen = asyncio.get_running_loop().time()
         if method == "DELETE":
@@ -398,6 +402,8 @@ class TrinoWire:
                 live.query.finish(Outcome.CANCELLED, error_code=errors.USER_CANCELED.name)
                 self._registry.forget(live)
             return
+        if facts.id is not None:
+            self._polled(live)
         live.bytes_out += relayed.bytes
         if facts.seen_tail:
             live.tail_at = live.seen
@@ -415,10 +421,14 @@ class TrinoWire:
         self, live: Live | None, page: Page, method: str, responder: Responder, origin: Forwarded
     ) -> bool:
         """Register a query elsewhere that nobody has asked its backend for yet. True: the client is served."""
-        if live is None or live.replay is None or live.polled or page.phase != "queued" or method != "GET":
+        if (
+            live is None
+            or live.replay is None
+            or live.polled
+            or method != "GET"
+            or not live.is_first_page(page)
+        ):
             return False
-        if live.next_page is None or page.engine_path() != live.next_page.engine_path():
-            return False  # not the credential that this gateway handed out
         replay = live.replay
         self._registry.drop_replay(live)
         live.moved = self._supervisor.spawn(self._dispatcher.move(live, replay), "move")
@@ -426,18 +436,16 @@ class TrinoWire:
         return True
 
     async def _moved_page(
-        self, live: Live, moved: asyncio.Future[Created], responder: Responder, origin: Forwarded
+        self, live: Live, moved: asyncio.Future[Created | Failure], responder: Responder, origin: Forwarded
     ) -> None:
-        try:
-            created = await asyncio.shield(moved)
-        except CannotRun as cannot:
-            failure = cannot.failure
-            live.query.finish(Outcome.FAILED, error_code=failure.code.name, error_text=failure.message)
+        outcome = await asyncio.shield(moved)
+        if isinstance(outcome, Failure):
+            live.query.finish(Outcome.FAILED, error_code=outcome.code.name, error_text=outcome.message)
             self._registry.forget(live)
-            await self._refuse(responder, origin, failure, live.client_id)
+            await self._refuse(responder, origin, outcome, live.client_id)
             return
-        body = created.document(live.client_id, base_url(origin))
-        await responder.send(200, [_JSON, *_without_type(created.headers)], body)
+        body = outcome.document(live.client_id, base_url(origin))
+        await responder.send(200, [_JSON, *_without_type(outcome.headers)], body)
 
     async def _lost(
         self,
