@@ -12,8 +12,7 @@ from typing import Any, Protocol
 
 from gateway.store.audit_records import AdminAction
 from gateway.store.audit_verify import Report
-from gateway.store.records import QueryRecord
-from gateway.store.store import Page, QueryFilter
+from gateway.store.records import Page, QueryFilter, QueryRecord
 
 
 class AdminError(Exception):

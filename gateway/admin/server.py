@@ -35,7 +35,7 @@ from gateway.admin.routes import ROUTES, Failure, In, Parameter, Problem, Route
 from gateway.store.audit import AuditUnavailable
 from gateway.store.audit_records import AdminAction
 from gateway.store.history import STORE_ERRORS, describe
-from gateway.store.store import BadCursor, QueryFilter
+from gateway.store.records import BadCursor, QueryFilter
 from gateway.telemetry.redaction import redact
 
 log = logging.getLogger(__name__)

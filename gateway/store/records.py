@@ -1,4 +1,4 @@
-"""One query as history shows it, and how parts of it that arrive separately become one."""
+"""One query as history shows it, how parts of it that arrive separately become one, and how to ask for it."""
 
 from __future__ import annotations
 
@@ -78,6 +78,40 @@ class QueryRecord:
 
 
 _COLUMNS = tuple(field.name for field in fields(QueryRecord) if field.name != "time")
+
+
+@dataclass(frozen=True, slots=True)
+class QueryFilter:
+    """Which queries; every field that is set must match. Times are Unix seconds, `since` inclusive."""
+
+    principal: str | None = None
+    process: str | None = None
+    wire: str | None = None
+    source: str | None = None
+    kind: str | None = None
+    fingerprint: str | None = None
+    engine: str | None = None
+    backend: str | None = None
+    engine_query_id: str | None = None
+    decision: str | None = None
+    outcome: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+EVERYTHING = QueryFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Queries, newest first; `cursor` continues after them and is None at the end."""
+
+    queries: tuple[QueryRecord, ...]
+    cursor: str | None
+
+
+class BadCursor(ValueError):
+    """The cursor is not one that `recent_queries` gave."""
 
 
 def clean(value: Any) -> Any:

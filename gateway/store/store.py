@@ -12,42 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.store.database import Database
 from gateway.store.migrate import prepare
-from gateway.store.records import MICROSECONDS, QueryRecord
+from gateway.store.records import EVERYTHING, MICROSECONDS, BadCursor, Page, QueryFilter, QueryRecord
 from gateway.store.tables import audit_events, jobs, queries, statements
 
 MAX_LIMIT = 1000
 PRUNE_CHUNK = 1000
 DAY_US = 86_400 * MICROSECONDS
-
-
-@dataclass(frozen=True, slots=True)
-class QueryFilter:
-    """Which queries; every field that is set must match. Times are Unix seconds, `since` inclusive."""
-
-    principal: str | None = None
-    process: str | None = None
-    wire: str | None = None
-    source: str | None = None
-    kind: str | None = None
-    fingerprint: str | None = None
-    engine: str | None = None
-    backend: str | None = None
-    engine_query_id: str | None = None
-    decision: str | None = None
-    outcome: str | None = None
-    since: float | None = None
-    until: float | None = None
-
-
-EVERYTHING = QueryFilter()
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Queries, newest first; `cursor` continues after them and is None at the end."""
-
-    queries: tuple[QueryRecord, ...]
-    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +38,6 @@ class Pruned:
     statements: int
     events: int
     jobs: int
-
-
-class BadCursor(ValueError):
-    """The cursor is not one that `recent_queries` gave."""
 
 
 class Store:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +29,8 @@ class Running:
         return Target(url=self.url, token=TOKEN)
 
 
-@pytest.fixture
-async def running(tmp_path: Path) -> AsyncIterator[Running]:
+@asynccontextmanager
+async def serve(tmp_path: Path) -> AsyncIterator[Running]:
     """A server on both kinds of address."""
     gateway = await FakeGateway.open(tmp_path)
     server = AdminServer(gateway)
@@ -38,6 +39,12 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     yield Running(gateway, tmp_path / "run" / "admin.sock", f"http://127.0.0.1:{server.port}")
     await server.close()
     await gateway.close()
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Running]:
+    async with serve(tmp_path) as served:
+        yield served
 
 
 @pytest.fixture(params=["socket", "token"])
