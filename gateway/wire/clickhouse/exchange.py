@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 from gateway.core.decision import Plan
 from gateway.core.statement import StatementKind
-from gateway.core.tasks import Supervisor
-from gateway.edge.contract import Backend, Edge, Lease, Outcome, Query
+from gateway.edge.contract import Backend, Lease, Outcome, Query
 from gateway.wire.clickhouse import kill
 from gateway.wire.clickhouse.body import Gathered
 from gateway.wire.clickhouse.errors import (
@@ -20,11 +19,11 @@ from gateway.wire.clickhouse.errors import (
 )
 from gateway.wire.clickhouse.ids import Namespace
 from gateway.wire.clickhouse.multipart import ExternalTable
-from gateway.wire.clickhouse.options import ClickHouseOptions
 from gateway.wire.clickhouse.request import ClickHouseRequest
+from gateway.wire.clickhouse.shared import Shared
 from gateway.wire.clickhouse.stream import Tail, exception_in, summary_of
 from gateway.wire.clickhouse.upstream import UpstreamRequest, answer_headers, build, header_text
-from gateway.wire.http.client import UpstreamError, UpstreamResponse, UpstreamTimeout
+from gateway.wire.http.client import ConnectFailed, UpstreamError, UpstreamResponse, UpstreamTimeout
 from gateway.wire.http.message import BodyTooLarge, ClientGone
 from gateway.wire.http.responder import Responder
 
@@ -40,29 +39,35 @@ _MAX_NAMED_IDS = 64 * 1024
 _LOGIN_ERRORS = frozenset({"192", "193", "194", "516"})
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What an exchange is about: the query and its plan, and what its client asked, understood."""
+
+    query: Query
+    plan: Plan
+    asked: ClickHouseRequest
+    gathered: Gathered
+    tables: tuple[ExternalTable, ...]
+    namespace: Namespace
+
+
 class Exchange:
     """Runs one plan for one request. `run` returns when the answer is out, or raises WireError before it."""
 
     def __init__(
         self,
-        edge: Edge,
-        options: ClickHouseOptions,
-        supervisor: Supervisor,
-        query: Query,
-        plan: Plan,
-        asked: ClickHouseRequest,
-        gathered: Gathered,
-        tables: tuple[ExternalTable, ...],
-        namespace: Namespace,
+        shared: Shared,
+        work: Work,
         responder: Responder,
         client_host: str,
-        extra: Iterable[tuple[str, str]],
+        extra: list[tuple[str, str]],
     ) -> None:
-        self._edge, self._options, self._supervisor = edge, options, supervisor
-        self._query, self._plan = query, plan
-        self._asked, self._gathered, self._tables = asked, gathered, tables
-        self._namespace, self._responder = namespace, responder
-        self._client_host, self._extra = client_host, list(extra)
+        self._edge, self._options, self._supervisor = shared.edge, shared.options, shared.supervisor
+        self._query, self._plan = work.query, work.plan
+        self._asked, self._gathered, self._tables = work.asked, work.gathered, work.tables
+        self._namespace, self._responder = work.namespace, responder
+        self._client_host, self._extra = client_host, extra
+        asked, namespace, query = work.asked, work.namespace, work.query
         self.client_id = asked.query_id or query.id
         self._engine_id = namespace.inside(self.client_id)
         self._backend: Backend | None = None
@@ -110,7 +115,8 @@ class Exchange:
                     "the query was told to stop",
                 ) from error
             except UpstreamError as error:
-                if error.sent or not self._gathered.replayable:
+                # Without a connection not even a streamed body was touched.
+                if error.sent or not (self._gathered.replayable or isinstance(error, ConnectFailed)):
                     raise self._lost(backend, error) from error
                 exclude = self._next(lease, exclude)
 
@@ -181,7 +187,7 @@ class Exchange:
         if self._names_ids(response, code):
             await self._relay_named(response, headers, code)
             return
-        tail = Tail()
+        tail = Tail(self._show_bytes)
         result = await response.pipe_to(
             self._responder, status=response.status, headers=headers, tap=tail.feed
         )
@@ -222,6 +228,9 @@ class Exchange:
         self._query.progress(
             rows=summary.get("result_rows"), bytes_out=bytes_out, bytes_scanned=summary.get("read_bytes")
         )
+
+    def _show_bytes(self, bytes_out: int) -> None:
+        self._query.progress(bytes_out=bytes_out)
 
     def _settle(self, code: str | None, error_body: bytes) -> None:
         if code is None:

@@ -18,6 +18,7 @@ from gateway.wire.clickhouse.errors import (
     UNKNOWN_SETTING,
     WireError,
 )
+from gateway.wire.clickhouse.multipart import Form
 from gateway.wire.clickhouse.options import ClickHouseOptions
 from gateway.wire.clickhouse.query_string import parse_query_string
 from gateway.wire.clickhouse.settings import UnknownSettings
@@ -78,9 +79,11 @@ def parse_request(
     query: str,
     headers: Headers,
     options: ClickHouseOptions,
-    form_fields: list[tuple[str, str]] | None = None,
+    form: Form | None = None,
 ) -> ClickHouseRequest:
-    """Read URL and headers. `form_fields` are the text fields of a multipart body, once it was read.
+    """Read URL and headers, and the multipart body once it was read.
+
+    Until then, parameters that may describe its tables are not judged.
 
     Raises WireError for what is ambiguous (a repeated parameter), malformed, or not allowed.
     """
@@ -92,8 +95,8 @@ def parse_request(
     roles: list[str] = []
     boundary = _boundary(headers)
     pairs = parse_query_string(query)
-    if form_fields:
-        pairs += form_fields
+    if form is not None:
+        pairs += form.fields
     for name, value in pairs:
         if name == "role":
             roles.append(value)
@@ -108,7 +111,7 @@ def parse_request(
                 dropped.append(name)
         elif name.startswith("param_"):
             parameters.append((name[6:], value))
-        elif boundary is not None and name.endswith(_TABLE_SUFFIXES):
+        elif boundary is not None and name.endswith(_TABLE_SUFFIXES) and _describes_table(name, form):
             external.append((name, value))
         elif _accept_setting(name, value, options):
             settings.append((name, value))
@@ -129,7 +132,7 @@ def parse_request(
         default_format=_last_word(headers, "X-ClickHouse-Format", seen.get("default_format")),
         query_id=_checked_id("query_id", seen.get("query_id") or _utf8(headers.get("X-ClickHouse-Query-Id"))),
         session_id=_checked_id("session_id", seen.get("session_id")),
-        control=_control(seen) if len(seen) > 1 else (),
+        control=_control(seen) if seen else (),
         settings=tuple(settings),
         parameters=tuple(parameters),
         roles=tuple(roles),
@@ -147,6 +150,10 @@ def parse_request(
         origin="Origin" in headers,
         trace=_trace(headers),
     )
+
+
+def _describes_table(name: str, form: Form | None) -> bool:
+    return form is None or any(name.rpartition("_")[0] == table.name for table in form.tables)
 
 
 def _accept_setting(name: str, value: str, options: ClickHouseOptions) -> bool:

@@ -1,44 +1,16 @@
-"""The ClickHouse wire: which path, who asks, what is decided, and then relay, answer or refuse."""
+"""The ClickHouse wire: which path is asked for. Statements go to `asking.py`."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import replace
-
-from gateway.core.decision import Answer, EngineKind, Plan, Refusal
-from gateway.core.principal import Principal
-from gateway.core.statement import Statement, Wire
 from gateway.core.tasks import Supervisor
-from gateway.edge.contract import Backend, Edge, Outcome, Query, Refused
-from gateway.identity.clickhouse import clickhouse_credentials
-from gateway.identity.contract import AuthenticationFailed
-from gateway.wire.clickhouse import answers, placement
-from gateway.wire.clickhouse.body import Gathered, gather
-from gateway.wire.clickhouse.coding import decode_stream, decoder_for, native_block
-from gateway.wire.clickhouse.errors import (
-    AUTHENTICATION_FAILED,
-    BAD_ARGUMENTS,
-    HTTP_LENGTH_REQUIRED,
-    NETWORK_ERROR,
-    STD_EXCEPTION,
-    SYNTAX_ERROR,
-    WireError,
-    log_in_failed,
-    of_refusal,
-    render,
-)
-from gateway.wire.clickhouse.exchange import Exchange
+from gateway.edge.contract import Edge
+from gateway.wire.clickhouse.asking import Asking
 from gateway.wire.clickhouse.ids import Namespaces
-from gateway.wire.clickhouse.lookups import killed_ids, mentions_ids, translate
-from gateway.wire.clickhouse.multipart import Form, parse_form
 from gateway.wire.clickhouse.options import ClickHouseOptions
-from gateway.wire.clickhouse.request import ClickHouseRequest, parse_request
-from gateway.wire.clickhouse.upstream import answer_headers, build, header_text
+from gateway.wire.clickhouse.shared import Shared
 from gateway.wire.http.client import UpstreamError
 from gateway.wire.http.message import BodyTooLarge, Request
 from gateway.wire.http.responder import Responder
-
-log = logging.getLogger(__name__)
 
 _PLAIN_OK = [("Content-Type", "text/html; charset=UTF-8")]
 _NOT_FOUND = (
@@ -54,14 +26,11 @@ class ClickHouseWire:
     """`handle` is the handler of an HttpServer. `close()` ends the background KILLs, bounded."""
 
     def __init__(self, edge: Edge, options: ClickHouseOptions) -> None:
-        self._edge = edge
-        self._options = options
-        self._namespaces = Namespaces(options.id_key)
-        self._supervisor = Supervisor("clickhouse-wire")
+        self._shared = Shared(edge, options, Namespaces(options.id_key), Supervisor("clickhouse-wire"))
 
     async def close(self) -> None:
         """Stop what still runs in the background."""
-        await self._supervisor.close()
+        await self._shared.supervisor.close()
 
     async def handle(self, request: Request, responder: Responder) -> None:
         """Answer one request."""
@@ -74,7 +43,7 @@ class ClickHouseWire:
             if not request.query and method != "POST":
                 await responder.send(200, _PLAIN_OK, b"Ok.\n")
             else:
-                await _Asking(self, request, responder).answer()
+                await Asking(self._shared, request, responder).answer()
         elif path == "/ping":
             await responder.send(200, _PLAIN_OK, b"Ok.\n")
         elif path == "/replicas_status":
@@ -85,33 +54,10 @@ class ClickHouseWire:
                 404, [("Content-Type", "text/plain")], _NOT_FOUND.format(path=shown).encode()
             )
 
-    # -- parts that _Asking uses
-
-    @property
-    def edge(self) -> Edge:
-        return self._edge
-
-    @property
-    def options(self) -> ClickHouseOptions:
-        return self._options
-
-    @property
-    def namespaces(self) -> Namespaces:
-        return self._namespaces
-
-    @property
-    def supervisor(self) -> Supervisor:
-        return self._supervisor
-
-    def clickhouse_backends(self) -> list[Backend]:
-        """Backends that speak this wire."""
-        kinds = (EngineKind.CLICKHOUSE, EngineKind.CHDB)
-        return [backend for backend in self._edge.backends.all() if backend.kind in kinds]
-
     async def _replicas_status(self, responder: Responder) -> None:
         """Ok while at least one backend's own check says so; delays of replicas are shown by none."""
         late = 0
-        for backend in self.clickhouse_backends():
+        for backend in self._shared.clickhouse_backends():
             if not backend.healthy:
                 continue
             try:
@@ -125,229 +71,3 @@ class ClickHouseWire:
             late += 1
         text = f"No backend is well: {late} with late replicas, the others cannot be reached\n"
         await responder.send(503, [("Content-Type", "text/plain; charset=UTF-8")], text.encode())
-
-
-class _Asking:
-    """One request that asks for a statement to be run."""
-
-    def __init__(self, wire: ClickHouseWire, request: Request, responder: Responder) -> None:
-        self._wire, self._request, self._responder = wire, request, responder
-        self._asked: ClickHouseRequest | None = None
-        self._query: Query | None = None
-        self._client_id: str | None = None
-
-    async def answer(self) -> None:
-        """Run it, or say why not."""
-        try:
-            await self._run()
-        except WireError as error:
-            if self._query is not None:
-                self._query.finish(Outcome.FAILED, error_code=str(error.code), error_text=error.message)
-            await self._say(error)
-        finally:
-            if self._query is not None:
-                self._query.finish(Outcome.DISCONNECTED if self._responder.disconnected else Outcome.FAILED)
-
-    async def _run(self) -> None:
-        wire, request = self._wire, self._request
-        asked, form, principal = await self._understand()
-        if form is not None:
-            gathered = Gathered(asked.query)
-        else:
-            gathered = await gather(asked, request.body, wire.options)
-        statement = _statement(asked, gathered.text, form)
-        self._query = query = await wire.edge.open(statement, principal, peer=request.peer.host)
-        decision = query.decision
-        if isinstance(decision, Plan):
-            await self._execute(query, decision, asked, gathered, form)
-        elif isinstance(decision, Refusal):
-            error = of_refusal(decision)
-            query.finish(Outcome.REFUSED, error_code=str(error.code), error_text=error.message)
-            raise error
-        else:
-            await self._serve(query, decision, asked)
-
-    async def _understand(self) -> tuple[ClickHouseRequest, Form | None, Principal]:
-        """The request without its body, the form if it is one, and who sent it: in that order of cost."""
-        request, options = self._request, self._wire.options
-        headers = request.headers
-        if request.method == "POST" and not request.body.has_body and "content-length" not in headers:
-            raise WireError(
-                HTTP_LENGTH_REQUIRED,
-                "The Transfer-Encoding is not chunked and there is no Content-Length header for POST request",
-            )
-        asked = self._asked = parse_request(request.method, request.query, headers, options)
-        self._client_id = asked.query_id
-        principal = await self._authenticate(asked)
-        if asked.boundary is None or not request.body.has_body:
-            return asked, None, principal
-        form = await self._read_form(asked, asked.boundary)
-        asked = parse_request(request.method, request.query, headers, options, list(form.fields))
-        if asked.user != self._asked.user or asked.password != self._asked.password:
-            raise WireError(
-                AUTHENTICATION_FAILED, "Authentication failed: log-in data inside a form is not accepted"
-            )
-        self._asked = asked
-        self._client_id = asked.query_id
-        return asked, form, principal
-
-    async def _authenticate(self, asked: ClickHouseRequest) -> Principal:
-        peer = self._request.peer
-        in_url = [(n, v) for n, v in (("user", asked.user), ("password", asked.password)) if v is not None]
-        try:
-            credentials = clickhouse_credentials(
-                self._request.headers, in_url, certificate=peer.client_cert_der, peer=peer.host
-            )
-        except AuthenticationFailed as error:
-            raise WireError(AUTHENTICATION_FAILED, str(error)) from None
-        try:
-            return await self._wire.edge.authenticate(credentials)
-        except AuthenticationFailed as error:
-            raise log_in_failed(credentials.user or "default", error) from None
-
-    async def _read_form(self, asked: ClickHouseRequest, boundary: str) -> Form:
-        options = self._wire.options
-        limit = options.max_form_bytes
-        body = self._request.body
-        try:
-            decoder = decoder_for(asked.content_encoding, asked.native_body)
-            if decoder is None:
-                content = await body.read(limit)
-            else:
-                parts, size = [], 0
-                async for piece in decode_stream(aiter(body), decoder):
-                    size += len(piece)
-                    if size > limit:
-                        raise BodyTooLarge(limit)
-                    parts.append(piece)
-                content = b"".join(parts)
-        except BodyTooLarge:
-            raise WireError(
-                BAD_ARGUMENTS, f"The multipart body is larger than the limit of {limit} bytes"
-            ) from None
-        return parse_form(content, boundary, external_data=options.external_data)
-
-    # -- the three decisions
-
-    async def _execute(
-        self, query: Query, plan: Plan, asked: ClickHouseRequest, gathered: Gathered, form: Form | None
-    ) -> None:
-        wire = self._wire
-        namespace = wire.namespaces.of(query.principal)
-        if plan.text != gathered.text and not _is_text(plan.text):
-            raise WireError(SYNTAX_ERROR, "The statement holds bytes that are no UTF-8; encode it as UTF-8")
-        text, exclude = plan.text, frozenset[str]()
-        if mentions_ids(text):
-            killed = killed_ids(text)
-            text = translate(text, namespace, asked.database)
-            if killed is not None:
-                exclude = await placement.pin_kill(
-                    [namespace.inside(i) for i in killed], plan.backends, wire.edge.backends, query.principal,
-                    wire.options.kill_timeout_s,
-                )  # fmt: skip
-        if asked.session_id is not None:
-            session = namespace.inside(asked.session_id)
-            exclude |= placement.pin_session(session, plan.backends, wire.edge.backends)
-        exchange = Exchange(
-            *(wire.edge, wire.options, wire.supervisor, query, plan, asked, gathered),
-            form.tables if form is not None else (),
-            *(namespace, self._responder, self._request.peer.host, _said(asked)),
-        )
-        self._client_id = exchange.client_id
-        try:
-            await exchange.run(text, exclude)
-        except Refused as refused:
-            error = of_refusal(refused.refusal)
-            query.finish(Outcome.REFUSED, error_code=str(error.code), error_text=error.message)
-            raise error from None
-
-    async def _serve(self, query: Query, answer: Answer, asked: ClickHouseRequest) -> None:
-        """Our own result, encoded by a healthy engine; a plan of one constant."""
-        backend = next((b for b in self._wire.clickhouse_backends() if b.healthy), None)
-        if backend is None:
-            raise WireError(NETWORK_ERROR, "No engine is there to format this answer; try again shortly")
-        try:
-            text = answers.as_statement(answer, query.statement.text)
-        except ValueError as error:
-            raise WireError(STD_EXCEPTION, f"The answer cannot be written: {error}") from error
-        namespace = self._wire.namespaces.of(query.principal)
-        self._client_id = asked.query_id or query.id
-        request = build(
-            replace(asked, database=None, session_id=None, parameters=(), external=()),
-            Gathered(text),
-            (),
-            text,
-            query_id=namespace.inside(query.id),
-            session_id=None,
-            added_settings=(),
-            engine_headers=backend.engine_headers(query.principal),
-            client_host=self._request.peer.host,
-        )
-        try:
-            response = await backend.pool.request(
-                request.method, request.target, request.headers, request.body,
-                head_timeout_s=self._wire.options.kill_timeout_s, idempotent=True,
-            )  # fmt: skip
-        except UpstreamError as error:
-            raise WireError(
-                NETWORK_ERROR, "The engine that formats this answer was lost; try again"
-            ) from error
-        headers = answer_headers(list(response.headers.items()), header_text(self._client_id)) + _said(asked)
-        result = await response.pipe_to(self._responder, status=response.status, headers=headers)
-        query.progress(rows=len(answer.rows), bytes_out=result.bytes)
-        failed = response.headers.get("X-ClickHouse-Exception-Code")
-        query.finish(
-            Outcome.SUCCEEDED if result.complete and failed is None else Outcome.FAILED, error_code=failed
-        )
-
-    # -- errors
-
-    async def _say(self, error: WireError) -> None:
-        responder = self._responder
-        if responder.disconnected:
-            return
-        if responder.started or responder.begun:
-            if not responder.ended:
-                responder.abort()
-            return
-        asked = self._asked
-        shown = None if self._client_id is None else header_text(self._client_id)
-        status, headers, body = render(error, query_id=shown, extra=_said(asked) if asked is not None else ())
-        if asked is not None and asked.native_answer:
-            body = native_block(body)  # compress=1 covers error texts too, on ClickHouse as here
-        await responder.send(status, headers, body)
-
-
-def _statement(asked: ClickHouseRequest, text: str, form: Form | None) -> Statement:
-    tables = form.tables if form is not None else ()
-    return Statement(
-        text=text,
-        wire=Wire.CLICKHOUSE,
-        schema=asked.database,
-        time_zone=next((v for n, v in asked.settings if n == "session_timezone"), None),
-        source=asked.user_agent or None,
-        properties=asked.settings,
-        parameters=asked.parameters,
-        roles=tuple((role, "") for role in asked.roles),
-        capabilities=frozenset(f"external:{table.name}" for table in tables) if tables else frozenset(),
-        transaction=None,
-        read_only=asked.read_only,
-    )
-
-
-def _said(asked: ClickHouseRequest) -> list[tuple[str, str]]:
-    """Nothing is dropped without saying so."""
-    if not asked.dropped:
-        return []
-    names = ", ".join(
-        "".join(c if c.isalnum() or c in "_-" else "?" for c in name[:64]) for name in asked.dropped
-    )
-    return [("X-Gateway-Dropped-Settings", names.encode("ascii", "replace").decode())]
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

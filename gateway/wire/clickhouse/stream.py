@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import orjson
 
 TAIL_BYTES = 16 * 1024
+_REPORT_EVERY = 4 * 1024 * 1024
 _CODE = re.compile(rb"Code: ([0-9]{1,6})\. DB::(?:[A-Za-z]+::)?Exception")
 
 
 class Tail:
     """The last bytes of a body that streams by: a window of bounded size, cheap for each piece."""
 
-    __slots__ = ("_kept",)
+    __slots__ = ("_kept", "_report", "_reported", "_total")
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[int], None] | None = None) -> None:
+        """`report` gets the bytes so far, now and then."""
         self._kept = b""
+        self._total = self._reported = 0
+        self._report = report
 
     def feed(self, piece: bytes) -> None:
         """One more piece."""
         # A big piece is kept by reference; only small ones are joined.
         self._kept = piece if len(piece) >= TAIL_BYTES else self._kept[-TAIL_BYTES:] + piece
+        self._total += len(piece)
+        if self._report is not None and self._total - self._reported >= _REPORT_EVERY:
+            self._reported = self._total
+            self._report(self._total)
 
     def bytes(self) -> bytes:
         """At most TAIL_BYTES, the last ones."""

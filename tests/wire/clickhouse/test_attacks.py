@@ -209,7 +209,7 @@ async def test_curly_quotes_and_odd_minus_reach_decide_as_they_are(rig: Rig) -> 
 
 
 async def test_compressed_bombs_are_bounded(rig: Rig) -> None:
-    spaces = b"SELECT 1" + b" " * 300_000_000
+    spaces = b"SELECT 1" + b" " * 40_000_000
     for encoding, body in (("gzip", gzip.compress(spaces, 1)), ("zstd", zstandard.compress(spaces))):
         answer = await rig.ask(body, headers={"Content-Encoding": encoding})
         assert refused(answer, 62, 400), answer
