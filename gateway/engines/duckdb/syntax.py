@@ -31,6 +31,10 @@ class _Trino(Trino):
 
 
 _DIALECT = _Trino()
+_COMMAND = re.compile(
+    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*\b(EXPLAIN|PREPARE|EXECUTE|SHOW|CALL|DEALLOCATE|GRANT|REVOKE|ANALYZE|RESET|START)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 _OPENING = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET})
 _CLOSING = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET})
 _LITERAL_PREFIXES = frozenset({"decimal", "char"})
@@ -48,8 +52,15 @@ class Source:
         self._check_depth()
 
     def _tokenize(self, text: str) -> list[Token]:
+        commands: list[Token] = []
+        rest = text
         try:
-            tokens = list(_DIALECT.tokenize(text))
+            while found := _COMMAND.match(rest):
+                # The tokenizer takes everything behind such a word as one string; hide the word from it.
+                start, end = found.span(1)
+                commands.append(Token(TokenType.VAR, found[1], rest.count("\n", 0, start) + 1, end, start, end - 1))
+                rest = rest[:start] + " " * (end - start) + rest[end:]
+            tokens = [*commands, *_DIALECT.tokenize(rest)]
         except SqlglotError as error:
             fail("SYNTAX_ERROR", f"The text cannot be split into words: {error}", Position(1, 1))
         while tokens and tokens[-1].token_type == TokenType.SEMICOLON:

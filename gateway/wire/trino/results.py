@@ -157,6 +157,14 @@ class LocalQuery:
         self._page = _Served()
         self._progress = _Progress()
 
+    def on_change(self, changed: Callable[[], None]) -> None:
+        """Exchange the callback that was given at the start."""
+        self._changed = changed
+
+    def touch(self, now: float) -> None:
+        """The client is still there (HEAD on a page)."""
+        self._polled = now
+
     # -- the producer's side
 
     def begin(
