@@ -132,7 +132,11 @@ def _case_depth(skeleton: bytes, most: int) -> int:
 
 
 def _chains(skeleton: bytes, most: int) -> Refusal | None:
-    """Runs of prefix operators make parsers recurse although no bracket is opened."""
+    """Runs of prefix operators make parsers recurse, runs of subscripts cost them quadratic time."""
+    subscripts = skeleton.translate(None, _SPACES).count(b"][")
+    if subscripts > most:
+        message = f"{subscripts} subscripts in a row; at most {most} are accepted."
+        return Refusal(RefusalCode.TOO_COMPLEX, message, rule=RULE)
     signs = sum(map(skeleton.count, (b"-", b"+", b"~", b"!")))
     if signs + skeleton.upper().count(b"NOT") <= most:
         return None

@@ -18,6 +18,7 @@ from gateway.core.decision import Refusal, RefusalCode
 from gateway.core.statement import Position, StatementKind, Wire
 from gateway.sql.cursor import Cursor, Unparsed
 from gateway.sql.dialects.clickhouse import statements as clickhouse
+from gateway.sql.dialects.tokens import TooDeep
 from gateway.sql.dialects.trino import statements as trino
 from gateway.sql.faithful import to_trees
 from gateway.sql.kinds import classify
@@ -179,7 +180,7 @@ def _parse_tree(text: str, dialect: Wire, source: Source) -> Parsed | Refusal:
         return _syntax(error, text, source)
     except TokenError:
         return _refuse(RefusalCode.SYNTAX, "The statement cannot be split into words and symbols.", source, 0)
-    except RecursionError:
+    except (RecursionError, TooDeep):
         return _too_complex(source)
     if not trees:
         return _refuse(RefusalCode.SYNTAX, "The statement is empty.", source, 0)

@@ -53,3 +53,48 @@ def unmark(tree: exp.Expr) -> None:
         name = node.args.get("this")
         if isinstance(name, str) and name.endswith(MARK) and not isinstance(node, exp.Literal):
             node.set("this", name[:-1])
+
+
+class TooDeep(Exception):
+    """Types are nested deeper than the parser can read in reasonable time."""
+
+
+MAX_TYPE_DEPTH = 8
+_BEFORE_TYPE = frozenset(
+    {
+        TokenType.VAR,
+        TokenType.IDENTIFIER,
+        TokenType.ALIAS,
+        TokenType.DCOLON,
+        TokenType.DOTCOLON,
+        TokenType.COLON,
+    }
+)
+_INSIDE = frozenset({TokenType.L_PAREN, TokenType.COMMA})
+
+
+def untype_calls(tokens: list[Token], types: frozenset[TokenType]) -> None:
+    """Make names of calls such as `date(…)` and `row(…)` plain words where they cannot be types.
+
+    sqlglot tries each first as a type, then as a call: nested calls cost it exponential time. Where a type
+    may stand (`CAST(x AS …)`, `x::…`, a column's definition) the nesting is bounded instead. Raises TooDeep.
+    """
+    depths: list[int] = [0]
+    """For each open bracket, how many type brackets it is inside; 0 where an expression may stand."""
+    before = TokenType.SENTINEL
+    for index, token in enumerate(tokens):
+        kind = token.token_type
+        if kind is TokenType.L_PAREN:
+            opener = tokens[index - 1] if index else None
+            named = opener is not None and opener.token_type in types
+            depths.append(depths[-1] + 1 if named else 0)
+            if depths[-1] > MAX_TYPE_DEPTH:
+                raise TooDeep
+        elif kind is TokenType.R_PAREN:
+            if len(depths) > 1:
+                depths.pop()
+        elif kind in types and index + 1 < len(tokens):
+            may_be_type = before in _BEFORE_TYPE or (before in _INSIDE and depths[-1] > 0)
+            if not may_be_type and tokens[index + 1].token_type is TokenType.L_PAREN:
+                token.token_type = TokenType.VAR
+        before = kind

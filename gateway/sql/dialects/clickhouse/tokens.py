@@ -9,7 +9,7 @@ from sqlglot.dialects.clickhouse import ClickHouse
 from sqlglot.parsers.clickhouse import ClickHouseParser
 from sqlglot.tokenizer_core import Token, TokenType
 
-from gateway.sql.dialects.tokens import MARK, OPERAND_ENDS, closing_brackets, like
+from gateway.sql.dialects.tokens import MARK, OPERAND_ENDS, closing_brackets, like, untype_calls
 
 _SPECIAL = frozenset({"EXISTS", "ALL", "CAST", "EXTRACT", "TRIM", "SUBSTRING", "POSITION", "COLUMNS", "VIEW"})
 """Calls with a syntax of their own; sqlglot reads and prints these right."""
@@ -45,6 +45,7 @@ class GatewayClickHouse(ClickHouse):
 
 def amend(tokens: list[Token], text: str) -> list[Token]:
     """The tokens to parse instead; they keep the places of the text."""
+    untype_calls(tokens, _TYPE_TOKENS)
     closing = closing_brackets(tokens)
     after: dict[int, list[Token]] = {}
     """Tokens to put behind the one at an index."""

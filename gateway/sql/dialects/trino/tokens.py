@@ -9,7 +9,7 @@ from sqlglot.dialects.trino import Trino
 from sqlglot.parsers.trino import TrinoParser
 from sqlglot.tokenizer_core import Token, TokenType
 
-from gateway.sql.dialects.tokens import MARK, like
+from gateway.sql.dialects.tokens import MARK, like, untype_calls
 
 _SPECIAL = frozenset(
     [
@@ -42,6 +42,7 @@ KNOWN_CALLS = frozenset({*TrinoParser.FUNCTIONS, *TrinoParser.FUNCTION_PARSERS, 
 _NOW = frozenset(
     {TokenType.CURRENT_TIMESTAMP, TokenType.CURRENT_TIME, TokenType.LOCALTIME, TokenType.LOCALTIMESTAMP}
 )
+_TYPE_TOKENS = frozenset(TrinoParser.TYPE_TOKENS) - {TokenType.INTERVAL}
 _CHARS = frozenset({TokenType.CHAR, TokenType.NCHAR})
 _UNICODE_ESCAPE = re.compile(r"\\(?:\\|([0-9a-fA-F]{4})|\+([0-9a-fA-F]{6}))")
 
@@ -52,6 +53,7 @@ class GatewayTrino(Trino):
 
 def amend(tokens: list[Token], text: str) -> list[Token]:
     """The tokens to parse instead; they keep the places of the text."""
+    untype_calls(tokens, _TYPE_TOKENS)
     out: list[Token] = []
     for index, token in enumerate(tokens):
         following = tokens[index + 1] if index + 1 < len(tokens) else None
