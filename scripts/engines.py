@@ -54,6 +54,10 @@ def _arguments() -> argparse.Namespace:
         up.add_argument(f"--{engine}-port", type=int, metavar="PORT", help="instead of a free one")
     up.add_argument("--trino-memory", default="1500M", help="Java's -Xmx (default: %(default)s)")
     up.add_argument(
+        "--trino-quick", action="store_true", help="start sooner, run slower: not for measurements"
+    )
+    up.add_argument("--start-timeout", type=float, default=180.0, help="seconds (default: %(default)s)")
+    up.add_argument(
         "--clickhouse-password", default="gateway", help="of the user gateway (default: %(default)s)"
     )
     up.add_argument("--dir", type=Path, help="data and logs (default: a temporary folder)")
