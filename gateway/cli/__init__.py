@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from gateway import __version__
-from gateway.cli import audit, check, config, explain, serve, users
+from gateway.cli import audit, check, config, explain, live, serve, users
 
 app = typer.Typer(
     name="gateway",
@@ -17,6 +17,10 @@ app = typer.Typer(
 app.command()(serve.serve)
 app.command()(check.check)
 app.command()(explain.explain)
+app.command()(live.top)
+app.command()(live.reload)
+app.add_typer(live.backends, name="backends")
+app.add_typer(live.queries, name="queries")
 app.add_typer(config.app, name="config")
 app.add_typer(users.app, name="users")
 app.add_typer(audit.app, name="audit")

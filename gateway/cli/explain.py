@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from gateway.admin.explain import explained
 from gateway.cli.common import (
     DEFAULT_CONFIG,
     FAILED,
@@ -18,7 +20,7 @@ from gateway.cli.common import (
     print_json,
     settings_or_exit,
 )
-from gateway.core.decision import Answer, Decision, Plan, Refusal
+from gateway.core.decision import Refusal
 from gateway.core.statement import Wire
 
 
@@ -48,7 +50,7 @@ def explain(
         decision = asyncio.run(explain_offline(settings, statement, as_user, frozenset(group or ())))
     except ExplainFailed as error:
         fail(str(error))
-    shown = describe(decision)
+    shown = asdict(explained(decision))
     if as_json:
         print_json(shown)
     else:
@@ -57,42 +59,11 @@ def explain(
         raise typer.Exit(FAILED)
 
 
-def describe(decision: Decision) -> dict[str, Any]:
-    """A decision as plain data."""
-    common: dict[str, Any] = {
-        "decision": type(decision).__name__.lower(),
-        "kind": decision.kind.value,
-        "fingerprint": decision.fingerprint,
-    }
-    match decision:
-        case Plan():
-            common |= {
-                "engine": decision.engine.value,
-                "group": decision.group,
-                "backends": list(decision.backends),
-                "rewritten": decision.rewritten,
-                "text": decision.text,
-                "relations": [str(relation) for relation in decision.relations],
-                "settings": dict(decision.settings),
-            }
-        case Refusal():
-            common |= {
-                "code": decision.code.value,
-                "message": decision.message,
-                "position": str(decision.position) if decision.position else None,
-                "rule": decision.rule,
-                "fixes": [fix.hint for fix in decision.fixes],
-            }
-        case Answer():
-            common |= {"columns": [c.name for c in decision.columns], "rows": len(decision.rows)}
-    return common | {"valid_until": decision.valid_until, "trail": decision.trail.as_list()}
-
-
 def _show(shown: dict[str, Any]) -> None:
     trail = shown.pop("trail")
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in shown.items():
-        if value not in (None, [], {}, ""):
+        if value not in (None, (), {}, "", False):
             facts.add_row(name, value if isinstance(value, str) else str(value))
     out.print(facts, markup=False)
     steps = Table("stage", "what happened", "rule", "why", title="trail", title_justify="left")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ from gateway.core.tasks import Supervisor
 from gateway.edge.admission import AdmissionBook
 from gateway.edge.admission_socket import AdmissionServer
 from gateway.runtime import build
+from gateway.runtime.admin import AdminDoors
 from gateway.runtime.process import GatewayProcess
 from gateway.runtime.proxy import Place
 from gateway.runtime.state import StateDir, shared_key
@@ -23,6 +25,7 @@ from gateway.settings.watch import SettingsWatcher
 log = logging.getLogger(__name__)
 
 RESTART_S = 1.0
+_PR_SET_PDEATHSIG = 1
 PLACE_VARIABLE = "GATEWAY_PROCESS"
 """Tells a child which proxy it is: "index/count"."""
 
@@ -33,6 +36,7 @@ async def run_host(
     """Serve until SIGTERM or SIGINT; True if every running query could finish."""
     place = _place_from_environment()
     if place is not None:
+        end_with_parent()
         return await _run_process(path, settings, place, announce)
     if workers == 1:
         return await _run_process(path, settings, Place(), announce)
@@ -45,6 +49,12 @@ def _place_from_environment() -> Place | None:
         return None
     index, _, count = value.partition("/")
     return Place(int(index), int(count))
+
+
+def end_with_parent() -> None:
+    """Let the kernel send SIGTERM to this process when its parent dies, however that happens (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def _stop_signals() -> asyncio.Event:
@@ -61,20 +71,22 @@ async def _run_process(
     stop = _stop_signals()
     process = GatewayProcess(settings, place)
     watching = Supervisor("settings")
-    watcher = SettingsWatcher(path, settings)
+    watcher = SettingsWatcher(path, settings, follow_files=settings.server.reload)
+    doors = AdminDoors(process, path)
     try:
         await process.start()
+        await doors.open()
         if announce is not None:
             announce(process)
         watcher.listen_for_sighup()
-        if settings.server.reload:
-            watching.spawn(_follow(watcher, process), "watch")
+        watching.spawn(_follow(watcher, process), "watch")
         await stop.wait()
         log.info("draining: no new statements; running ones have %g s", settings.server.drain_seconds)
         return await process.drain()
     finally:
         watcher.close()
         await watching.close()
+        await doors.close()
         await process.stop()
 
 

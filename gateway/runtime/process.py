@@ -56,7 +56,7 @@ class GatewayProcess:
         self.proxy: Proxy | None = None
         self._snapshots = SnapshotSocket(self.state.run, self.metrics)
         self._collector = Collector(self.state.run, self.metrics)
-        self._telemetry = TelemetryServer(self._collector.scrape, self._readiness)
+        self._telemetry = TelemetryServer(self._collector.scrape, self.readiness)
 
     @property
     def does_chores(self) -> bool:
@@ -154,8 +154,8 @@ class GatewayProcess:
                 self.metrics.set("gateway_dependency_up", 0, {"dependency": "store"})
                 await asyncio.sleep(STORE_RETRY_S)
         self.metrics.set("gateway_dependency_up", 1, {"dependency": "store"})
-        if self._encryption_keys():
-            vault = Vault(self.store.database, self._encryption_keys())
+        if self.encryption_keys():
+            vault = Vault(self.store.database, self.encryption_keys())
             self.history = HistoryWriter(
                 self.store,
                 vault,
@@ -178,7 +178,8 @@ class GatewayProcess:
         user, at, host = rest.rpartition("@")
         return f"{scheme}://{user}:{_quoted(store.password.reveal())}{at}{host}"
 
-    def _encryption_keys(self) -> list[bytes]:
+    def encryption_keys(self) -> list[bytes]:
+        """The key of statement texts; none where it is not configured. Raises ValueError for a bad one."""
         reference = self.settings.store.encryption_key
         if reference is None:
             return []
@@ -209,7 +210,8 @@ class GatewayProcess:
             metrics.set("gateway_memory_bytes", _resident_bytes(), {"process": process})
             metrics.set("gateway_audit_healthy", float(self.audit.healthy))
 
-    def _readiness(self) -> dict[str, str | None]:
+    def readiness(self) -> dict[str, str | None]:
+        """Name of each thing that new queries need, and what is wrong with it (None: it is well)."""
         proxy = self.proxy
         if proxy is None:
             return {"gateway": "starting"}

@@ -71,7 +71,7 @@ class Proxy:
         self.backends = LiveBackends(
             [build.live_backend(backend, settings, self.state.run) for backend in settings.backends],
             run_dir=self.state.run,
-            on_change=self._health_changed,
+            on_change=self.health_changed,
         )
         self.admission = self._admission()
         self.identity = IdentityService(log_in_listener(audit, metrics))
@@ -162,9 +162,10 @@ class Proxy:
                 await probes
         except TimeoutError:
             log.warning("not every backend answered its first health probe; serving the others meanwhile")
-        self._health_changed()
+        self.health_changed()
 
-    def _health_changed(self) -> None:
+    def health_changed(self) -> None:
+        """A backend went up or down, or is drained: tell admission, metrics and metadata."""
         unavailable = self.backends.unavailable()
         self.admission.set_unavailable(unavailable)
         for backend in self.backends.all():

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -16,11 +17,14 @@ from watchfiles import awatch
 from gateway.settings.load import load_settings
 from gateway.settings.model import Settings
 from gateway.settings.problems import Problem, SettingsError
+from gateway.settings.sections.governance import Governance, Rules
 
 log = logging.getLogger(__name__)
 
 _WRITTEN_BY_US = frozenset({"database", "socket"})
 """Fields whose paths the gateway itself writes; their changes mean nothing."""
+
+_MAX_RULE_FILES = 2000
 
 _Stamp = tuple[tuple[str, int, int, int], ...]
 
@@ -34,7 +38,7 @@ class Reload:
 
 
 def referenced_files(path: Path, settings: Settings) -> list[Path]:
-    """The settings file and every file it names (certificates, secrets, users, keys), sorted."""
+    """The settings file and every file it names (certificates, secrets, users, keys, rules, policies), sorted."""
     return sorted({path, *_files(settings)})
 
 
@@ -50,6 +54,9 @@ def _files(section: BaseModel) -> Iterator[Path]:
                 yield from _files(item)
             elif isinstance(item, Path) and item.is_file():
                 yield item
+            elif isinstance(item, Path) and isinstance(section, Rules | Governance):
+                # Lazily, so that a directory with a million files costs no more than one with a few.
+                yield from islice((file for file in item.rglob("*.y*ml") if file.is_file()), _MAX_RULE_FILES)
 
 
 class SettingsWatcher:
