@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,7 @@ class Rig:
         if self.provided is not None and (described := self._provided_engine(name)) is not None:
             return described
         folder = self.folder / name
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         folder.mkdir(exist_ok=True)
         with (folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # held by another worker while it starts the engine: bounded
@@ -113,7 +115,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     shared = getattr(config, "workerinput", None)
     if shared is None:
-        folder, owner = Path(tempfile.mkdtemp(prefix="gateway-tests-")), os.getpid()
+        folder, owner = Path(tempfile.gettempdir()) / f"gateway-tests-{secrets.token_hex(6)}", os.getpid()
     else:
         folder, owner = Path(shared["engines_folder"]), shared["engines_owner"]
     provided = config.getoption("--engines")
