@@ -9,7 +9,7 @@ or repeated Host, fragments and user info in targets, HTTP/2.0 as a version, unl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import httptools
@@ -30,8 +30,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _HIGH_BYTES = re.compile(rb"[\x80-\xff]")
 BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 
-_KNOWN_NAMES: set[str] = set()
-_KNOWN_NAMES_MAX = 4096
+# "Name: " of field names that were found good, "" for hop-by-hop ones: their bytes are made once.
+_PREFIXES: dict[str, str] = {}
+_PREFIXES_MAX = 4096
+
+
+Index = Mapping[str, list[str]]
 
 
 class _Collector:
@@ -101,15 +105,16 @@ def parse_request_head(head: bytes, max_headers: int) -> RequestHead:
     except httptools.HttpParserError as error:
         raise BadMessage(f"malformed request: {error}") from None
     headers = Headers(got.fields)
-    target = _origin_form(got.url.decode("latin-1"), line[1] == b"OPTIONS", _host(headers, version))
+    index = headers.by_lower_name()
+    target = _origin_form(got.url.decode("latin-1"), line[1] == b"OPTIONS", _host(index, version))
     return RequestHead(
         method=line[1].decode("ascii"),
         target=target,
         headers=headers,
         version=version,
-        length=_request_length(headers, version),
-        keep_alive=_keep_alive(headers, version),
-        expect_continue=_expects_continue(headers, version),
+        length=_request_length(index, version),
+        keep_alive=_keep_alive(index, version),
+        expect_continue=_expects_continue(index, version),
     )
 
 
@@ -128,8 +133,8 @@ def percent_encode_high(target: bytes) -> bytes:
     return _HIGH_BYTES.sub(lambda byte: b"%%%02X" % byte[0][0], target)
 
 
-def _host(headers: Headers, version: tuple[int, int]) -> str | None:
-    hosts = headers.get_all("host")
+def _host(index: Index, version: tuple[int, int]) -> str | None:
+    hosts = index.get("host", ())
     if len(hosts) > 1 or (not hosts and version == (1, 1)):
         raise BadMessage("exactly one Host header is required")
     if hosts and _HOST.fullmatch(hosts[0]) is None:
@@ -151,24 +156,24 @@ def _origin_form(target: str, is_options: bool, host: str | None) -> str:
     return rest if rest.startswith("/") else "/" + rest
 
 
-def _request_length(headers: Headers, version: tuple[int, int]) -> int | None:
-    if "transfer-encoding" in headers:
+def _request_length(index: Index, version: tuple[int, int]) -> int | None:
+    if "transfer-encoding" in index:
         if version == (1, 0):
             raise BadMessage("Transfer-Encoding does not exist in HTTP/1.0")
-        _only_chunked(headers)
+        _only_chunked(index)
         return None
-    return _content_length(headers) or 0
+    return _content_length(index) or 0
 
 
-def _only_chunked(headers: Headers) -> None:
-    if "content-length" in headers:
+def _only_chunked(index: Index) -> None:
+    if "content-length" in index:
         raise BadMessage("both Content-Length and Transfer-Encoding: the end of the body is ambiguous")
-    if [v.lower() for v in headers.get_all("transfer-encoding")] != ["chunked"]:
+    if [v.lower() for v in index["transfer-encoding"]] != ["chunked"]:
         raise BadMessage("the only Transfer-Encoding accepted is exactly 'chunked'")
 
 
-def _content_length(headers: Headers) -> int | None:
-    values = headers.get_all("content-length")
+def _content_length(index: Index) -> int | None:
+    values = index.get("content-length")
     if not values:
         return None
     if len(values) > 1 or _LENGTH.fullmatch(values[0]) is None:
@@ -176,16 +181,16 @@ def _content_length(headers: Headers) -> int | None:
     return int(values[0])
 
 
-def _keep_alive(headers: Headers, version: tuple[int, int]) -> bool:
-    values = headers.get_all("connection")
+def _keep_alive(index: Index, version: tuple[int, int]) -> bool:
+    values = index.get("connection")
     if not values:
         return version == (1, 1)
     tokens = {token.strip().lower() for value in values for token in value.split(",")}
     return "close" not in tokens and (version == (1, 1) or "keep-alive" in tokens)
 
 
-def _expects_continue(headers: Headers, version: tuple[int, int]) -> bool:
-    expect = headers.get_all("expect")
+def _expects_continue(index: Index, version: tuple[int, int]) -> bool:
+    expect = index.get("expect")
     if not expect or version == (1, 0):
         return False
     if [value.lower() for value in expect] != ["100-continue"]:
@@ -210,7 +215,8 @@ def parse_response_head(head: bytes, max_headers: int, *, head_request: bool) ->
     headers = Headers(got.fields)
     status, version = int(line[2]), (1, int(line[1]))
     bodiless = head_request or status < 200 or status in (204, 304)
-    length, chunked = _response_framing(headers, version, bodiless)
+    index = headers.by_lower_name()
+    length, chunked = _response_framing(index, version, bodiless)
     return ResponseHead(
         status=status,
         reason=(line[3] or b"").decode("latin-1"),
@@ -218,18 +224,18 @@ def parse_response_head(head: bytes, max_headers: int, *, head_request: bool) ->
         version=version,
         length=length,
         chunked=chunked,
-        keep_alive=_keep_alive(headers, version) and (chunked or length is not None),
+        keep_alive=_keep_alive(index, version) and (chunked or length is not None),
         bodiless=bodiless,
     )
 
 
-def _response_framing(headers: Headers, version: tuple[int, int], bodiless: bool) -> tuple[int | None, bool]:
-    chunked = "transfer-encoding" in headers
+def _response_framing(index: Index, version: tuple[int, int], bodiless: bool) -> tuple[int | None, bool]:
+    chunked = "transfer-encoding" in index
     if chunked:
         if version == (1, 0):
             raise BadMessage("Transfer-Encoding does not exist in HTTP/1.0")
-        _only_chunked(headers)
-    length = _content_length(headers)
+        _only_chunked(index)
+    length = _content_length(index)
     return (0, False) if bodiless else (length, chunked)
 
 
@@ -242,11 +248,13 @@ def encode_head(first_line: str, headers: Iterable[tuple[str, str]], framing: st
 def encode_fields(before: str, headers: Iterable[tuple[str, str]], after: str = "") -> bytes:
     """Validated `Name: value` lines between two trusted strings. Raises InvalidHeader."""
     lines: list[str] = []
+    known = _PREFIXES.get
     for name, value in headers:
-        if name not in _KNOWN_NAMES:
-            _learn_name(name)
-        if name.lower() not in HOP_BY_HOP:
-            lines.append(f"{name}: {value}\r\n")
+        prefix = known(name)
+        if prefix is None:
+            prefix = _learn_name(name)
+        if prefix:
+            lines.append(f"{prefix}{value}\r\n")
     text = "".join(lines)
     # One CR and one LF for each line that we ended ourselves; any other came in a value.
     if text.count("\r") != len(lines) or text.count("\n") != len(lines) or _CONTROL.search(text):
@@ -257,11 +265,13 @@ def encode_fields(before: str, headers: Iterable[tuple[str, str]], after: str = 
         raise InvalidHeader("a header value holds a character outside latin-1; encode it first") from None
 
 
-def _learn_name(name: str) -> None:
+def _learn_name(name: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise InvalidHeader("a header name holds characters that are not allowed; it was not sent")
-    if len(_KNOWN_NAMES) < _KNOWN_NAMES_MAX:
-        _KNOWN_NAMES.add(name)
+    prefix = "" if name.lower() in HOP_BY_HOP else f"{name}: "
+    if len(_PREFIXES) < _PREFIXES_MAX:
+        _PREFIXES[name] = prefix
+    return prefix
 
 
 _TARGET = re.compile(r"(?:/|\*$)[\x21\x22\x24-\x7e]*")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 HIGH_WATER = 256 * 1024
@@ -74,7 +74,8 @@ class Headers:
         self._items: list[tuple[str, str]] = list(items)
         self._index: dict[str, list[str]] | None = None
 
-    def _lookup(self) -> dict[str, list[str]]:
+    def by_lower_name(self) -> Mapping[str, list[str]]:
+        """All values of each name in lower case; a view for reading, made once."""
         index = self._index
         if index is None:
             index = self._index = {}
@@ -88,12 +89,12 @@ class Headers:
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first value of `name`."""
-        values = self._lookup().get(name.lower())
+        values = self.by_lower_name().get(name.lower())
         return values[0] if values else default
 
     def get_all(self, name: str) -> list[str]:
         """Every value of `name` in the order received."""
-        return list(self._lookup().get(name.lower(), ()))
+        return list(self.by_lower_name().get(name.lower(), ()))
 
     def items(self) -> Iterator[tuple[str, str]]:
         """All fields as received: original case, original order."""
@@ -121,12 +122,12 @@ class Headers:
     def end_to_end(self) -> list[tuple[str, str]]:
         """The fields a relay may pass on: without hop-by-hop fields and those `Connection` names."""
         drop: frozenset[str] | set[str] = HOP_BY_HOP
-        for value in self._lookup().get("connection", ()):
+        for value in self.by_lower_name().get("connection", ()):
             drop = drop | {token.strip().lower() for token in value.split(",")}
         return [item for item in self._items if item[0].lower() not in drop]
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._lookup()
+        return isinstance(name, str) and name.lower() in self.by_lower_name()
 
     def __len__(self) -> int:
         return len(self._items)

@@ -57,7 +57,7 @@ class Owner(Protocol):
 
 class UpstreamConnection(asyncio.Protocol):
     __slots__ = ("_buffer", "_drain", "_early", "_early_at", "_early_status", "_head_timeout", "_head_waiter",
-                 "_interim", "_loop", "_method", "_paused_writing", "_pool", "_pump", "_response", "_scanned",
+                 "_interim", "_loop", "_method", "_paused_writing", "_poll", "_pool", "_pump", "_response", "_scanned",
                  "_stuck", "closed", "idle_until", "read_due", "transport", "used", "write_due")  # fmt: skip
 
     transport: asyncio.Transport
@@ -78,6 +78,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._pump: asyncio.Task[None] | None = None
         self._drain: asyncio.Future[None] | None = None
         self._paused_writing = False
+        self._poll: select.poll | None = None
         self._stuck = 0
         self.closed = False
         self.used = False
@@ -306,10 +307,10 @@ class UpstreamConnection(asyncio.Protocol):
             return False
         if self._pool.limits.idle_keep_alive_s <= 0:
             return False
-        sock = self.transport.get_extra_info("socket")
-        poll = select.poll()
-        poll.register(sock.fileno(), _DEAD_EVENTS)
-        return not poll.poll(0)
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.transport.get_extra_info("socket").fileno(), _DEAD_EVENTS)
+        return not self._poll.poll(0)
 
     def abort(self, reason: str) -> None:
         """Drop the connection; whoever still waits gets UpstreamBroken."""

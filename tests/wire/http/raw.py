@@ -78,6 +78,13 @@ class Stage:
         self.port = await server.start("127.0.0.1", 0)
         return server
 
+    def adopt(self, thing: HttpServer | UpstreamPool) -> None:
+        """Close it with the rest."""
+        if isinstance(thing, HttpServer):
+            self._servers.append(thing)
+        else:
+            self._pools.append(thing)
+
     async def engine(self, script: Script) -> int:
         """An engine that does on each connection what `script` says."""
 
