@@ -6,7 +6,9 @@ import asyncio
 import uuid
 
 from gateway.edge.contract import Outcome
-from tests.wire.clickhouse.conftest import Rig, eventually
+from gateway.wire.http.client import UpstreamPool
+from tests.wire.clickhouse.conftest import Rig, StartRig, engine_backend, eventually
+from tests.wire.clickhouse.edge_double import DoubleBackend
 
 SLOW = "SELECT sleepEachRow(0.1) FROM numbers(600) SETTINGS max_block_size = 1"
 
@@ -152,3 +154,18 @@ async def _after(delay: float, rig: Rig, sql: str, params: dict[str, str]):  # t
 
 async def _is(found, wanted: bool = True) -> bool:  # type: ignore[no-untyped-def]
     return bool(await found) is wanted
+
+
+async def test_kill_finds_the_backend_that_runs_the_query(
+    start_rig: StartRig, clickhouse_server: object
+) -> None:
+    asleep = DoubleBackend("asleep", "", UpstreamPool("127.0.0.1", 1))
+    awake = engine_backend(clickhouse_server, "awake")  # type: ignore[arg-type]
+    rig = await start_rig(backends=[asleep, awake])
+    mine = "there-" + uuid.uuid4().hex
+    victim = asyncio.ensure_future(rig.ask(SLOW, params={"query_id": mine}))  # noqa: TID251 - awaited below
+    assert await eventually(lambda: _is(running(rig, mine)))
+    killed = await rig.ask(f"KILL QUERY WHERE query_id = '{mine}' SYNC")
+    assert rig.edge.queries[-1].backend == "awake"
+    assert killed.body.startswith(b"finished\t")
+    await victim
