@@ -19,7 +19,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 BUSY_TIMEOUT_MS = 10_000
 POOL_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 10.0
-STATEMENT_TIMEOUT_MS = 30_000
+STATEMENT_TIMEOUT_MS = 15_000
+COMMAND_TIMEOUT_S = 20.0
 _WRITES = "gateway_writes"
 
 
@@ -50,12 +51,14 @@ def _expected(why: str) -> str:
 class Database:
     """A pool of connections; `read` and `write` are transactions, committed at the end of the block."""
 
-    def __init__(self, url: str, *, pool_size: int = 4) -> None:
+    def __init__(self, url: str, *, pool_size: int = 4, command_timeout_s: float | None = None) -> None:
         self.url = async_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite and self.url.database:
             Path(self.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._engine = _sqlite(self.url) if self.is_sqlite else _postgres(self.url, pool_size)
+        self._engine = (
+            _sqlite(self.url) if self.is_sqlite else _postgres(self.url, pool_size, command_timeout_s)
+        )
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -85,7 +88,7 @@ def _json_text(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def _postgres(url: URL, pool_size: int) -> AsyncEngine:
+def _postgres(url: URL, pool_size: int, command_timeout_s: float | None) -> AsyncEngine:
     return create_async_engine(
         url,
         json_serializer=_json_text,
@@ -96,6 +99,8 @@ def _postgres(url: URL, pool_size: int) -> AsyncEngine:
         pool_pre_ping=True,
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
+            # The server's own limit cannot help when the server hangs.
+            "command_timeout": command_timeout_s or COMMAND_TIMEOUT_S,
             "server_settings": {
                 "application_name": "lakehouse-gateway",
                 "statement_timeout": str(STATEMENT_TIMEOUT_MS),

@@ -15,7 +15,6 @@ HEAD = "0001"
 """The newest revision in `migrations/versions`, repeated so that an up-to-date store opens without Alembic."""
 
 ADVISORY_LOCK = 0x6761_7465_7761_7901
-LOCK_TIMEOUT = "60s"
 
 _version_table = sa.table("alembic_version", sa.column("version_num", sa.String))
 
@@ -24,15 +23,11 @@ class SchemaError(Exception):
     """The store's schema cannot be used by this version; the message says what to do."""
 
 
-def prepare(connection: sa.Connection, migrate: bool) -> str:
-    """Make the schema usable, inside the caller's transaction, and return its revision.
+def usable_revision(connection: sa.Connection) -> str | None:
+    """The schema's revision if this version can use it as it is; None if it must be brought up first.
 
-    Another process doing the same is waited for (PostgreSQL: an advisory lock; SQLite: the caller began
-    the transaction as a writer). Raises SchemaError.
+    Raises SchemaError for a schema that is too new, or not ours.
     """
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
     revision = current_revision(connection)
     if revision is None:
         _check_empty(connection)
@@ -43,13 +38,23 @@ def prepare(connection: sa.Connection, migrate: bool) -> str:
         )
     elif int(revision) >= int(HEAD):
         return _check_newer(connection, revision)
-    if not migrate:
-        raise SchemaError(
-            f"the store's schema is at {revision or 'nothing'} and this version needs {HEAD}: start one "
-            "gateway that may migrate (`store.migrate: true`, the default), then the others"
-        )
-    _upgrade(connection)
-    return HEAD
+    return None
+
+
+def upgrade(connection: sa.Connection) -> str | None:
+    """Bring the schema up inside the caller's writing transaction; None while another process does it.
+
+    PostgreSQL: an advisory lock keeps others out. SQLite: the caller's transaction does. Raises SchemaError.
+    """
+    if connection.dialect.name == "postgresql":
+        lock = sa.select(sa.func.pg_try_advisory_xact_lock(ADVISORY_LOCK))
+        if not connection.execute(lock).scalar_one():
+            return None
+        connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+    revision = usable_revision(connection)
+    if revision is None:
+        _upgrade(connection)
+    return revision or HEAD
 
 
 def current_revision(connection: sa.Connection) -> str | None:

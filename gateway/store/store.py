@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -11,12 +12,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.store.database import Database
-from gateway.store.migrate import prepare
+from gateway.store.migrate import HEAD, SchemaError, upgrade, usable_revision
 from gateway.store.records import EVERYTHING, MICROSECONDS, BadCursor, Page, QueryFilter, QueryRecord
 from gateway.store.tables import audit_events, jobs, queries, statements
 
 MAX_LIMIT = 1000
 PRUNE_CHUNK = 1000
+MIGRATION_TIMEOUT_S = 1800.0
 DAY_US = 86_400 * MICROSECONDS
 
 
@@ -52,8 +54,10 @@ class Store:
         """Connect and make the schema usable. Raises StoreUrlError, SchemaError, or the driver's error."""
         database = Database(url)
         try:
-            async with database.write() as connection:
-                revision = await connection.run_sync(prepare, migrate)
+            async with database.read() as connection:
+                revision = await connection.run_sync(usable_revision)
+            if revision is None:
+                revision = await _migrated(url, migrate)
         except BaseException:
             await database.close()
             raise
@@ -139,6 +143,25 @@ class Store:
             removed += count
             if count < PRUNE_CHUNK:
                 return removed
+
+
+async def _migrated(url: str, allowed: bool) -> str:
+    """Migrate, or wait for the process that does."""
+    if not allowed:
+        raise SchemaError(
+            f"the store has no schema, or an older one than this version needs ({HEAD}): start one gateway "
+            "that may migrate, then the others"
+        )
+    database = Database(url, command_timeout_s=MIGRATION_TIMEOUT_S)
+    try:
+        async with asyncio.timeout(MIGRATION_TIMEOUT_S):
+            while True:
+                async with database.write() as connection:
+                    if (revision := await connection.run_sync(upgrade)) is not None:
+                        return revision
+                await asyncio.sleep(0.2)
+    finally:
+        await database.close()
 
 
 def _conditions(matching: QueryFilter) -> list[sa.ColumnElement[bool]]:

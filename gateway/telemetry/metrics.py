@@ -67,6 +67,7 @@ class Metrics:
         self._specs = {spec.name: spec for spec in catalogue}
         self._metrics = {spec.name: _build(spec, self.registry) for spec in self._specs.values()}
         self._children: dict[tuple[str, tuple[str, ...]], _Metric] = {}
+        self._totals: dict[tuple[str, tuple[str, ...]], float] = {}
         self._series: dict[str, int] = dict.fromkeys(self._specs, 0)
 
     # -- children, resolved once ----------------------------------------------------------------------------
@@ -97,6 +98,13 @@ class Metrics:
     def count(self, name: str, labels: Mapping[str, str] | None = None, by: float = 1) -> None:
         """Add to a counter."""
         self.counter(name, **(labels or {})).inc(by)
+
+    def advance(self, name: str, total: float, labels: Mapping[str, str] | None = None) -> None:
+        """Bring a counter up to a total that somebody else counts; it never steps back."""
+        counter = self.counter(name, **(labels or {}))
+        key = (name, tuple((labels or {}).values()))
+        counter.inc(max(0.0, total - self._totals.get(key, 0.0)))
+        self._totals[key] = max(total, self._totals.get(key, 0.0))
 
     def observe(self, name: str, value: float, labels: Mapping[str, str] | None = None) -> None:
         """Add an observation to a histogram."""

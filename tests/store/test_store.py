@@ -1,21 +1,26 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
+import multiprocessing
+import os
+import signal
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from gateway.store import migrations
-from gateway.store.database import StoreUrlError, async_url
-from gateway.store.migrate import HEAD, SchemaError
+from gateway.store import database, migrations
+from gateway.store.database import Database, StoreUrlError, async_url
+from gateway.store.history import STORE_ERRORS
+from gateway.store.migrate import ADVISORY_LOCK, HEAD, SchemaError
 from gateway.store.records import QueryRecord
 from gateway.store.store import BadCursor, QueryFilter, Retention, Store
 from gateway.store.tables import metadata, schema_info
 from gateway.store.vault import StatementText, TextPart, Vault
+from tests.store.conftest import postgres_database
 
 NOW = time.time()
 
@@ -175,28 +180,29 @@ async def test_migrations_make_exactly_the_tables_that_the_code_uses(store: Stor
     assert store.revision == HEAD == max(path.name[1:5] for path in versions.glob("r*.py"))
 
 
-OPENER = """
-import asyncio, sys
-from gateway.store.store import Store
-async def main():
-    store = await Store.open(sys.argv[1])
-    print(store.revision)
-    await store.close()
-asyncio.run(main())
-"""
+def open_in_new_process(url: str, revision: Connection) -> None:
+    async def opened() -> str:
+        store = await Store.open(url)
+        await store.close()
+        return store.revision
+
+    revision.send(asyncio.run(opened()))
 
 
 async def test_many_processes_may_start_on_an_empty_store_at_once(empty_url: str) -> None:
-    root = Path(__file__).parents[2]
-    started = [
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-c", OPENER, empty_url, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=root
-        )
-        for _ in range(2)
-    ]
+    fork = multiprocessing.get_context("fork")  # A fresh interpreter each would take most of the time.
+    pipes = [fork.Pipe(duplex=False) for _ in range(4)]
+    started = [fork.Process(target=open_in_new_process, args=(empty_url, end)) for _, end in pipes]
     for process in started:
-        out, err = await asyncio.wait_for(process.communicate(), 30)
-        assert out.decode().strip() == HEAD, err.decode()
+        process.start()
+    try:
+        for receiver, _ in pipes:
+            assert await asyncio.to_thread(receiver.poll, 60)
+            assert receiver.recv() == HEAD
+    finally:
+        for process in started:
+            process.kill()
+            process.join()
 
 
 async def pretend_revision(url: str, revision: str, oldest_reader: int) -> None:
@@ -207,6 +213,53 @@ async def pretend_revision(url: str, revision: str, oldest_reader: int) -> None:
         )
         await connection.execute(sa.update(schema_info).values(oldest_reader=oldest_reader))
     await store.close()
+
+
+async def test_whoever_comes_while_another_migrates_waits(postgres_server: Any) -> None:
+    async with postgres_database(postgres_server.dsn) as url:
+        other = Database(url)
+        async with other.write() as connection:
+            await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
+            waiting = asyncio.get_running_loop().create_task(Store.open(url))
+            await asyncio.sleep(0.5)
+            assert not waiting.done()
+        await other.close()
+        await (await asyncio.wait_for(waiting, 30)).close()
+
+
+async def test_a_postgresql_that_hangs_is_given_up_and_used_again_when_it_is_back(
+    postgres_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "COMMAND_TIMEOUT_S", 0.5)
+    async with postgres_database(postgres_server.dsn) as url:
+        store = await Store.open(url)
+        async with store.database.read() as connection:
+            pid = (await connection.execute(sa.text("SELECT pg_backend_pid()"))).scalar_one()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            with pytest.raises(STORE_ERRORS):
+                await store.save_queries([record("q1")])
+            assert time.monotonic() - started < 10
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await store.save_queries([record("q1")])
+        await store.close()
+
+
+async def test_a_postgresql_that_drops_the_connection_is_used_again_at_once(postgres_server: Any) -> None:
+    async with postgres_database(postgres_server.dsn) as url:
+        store = await Store.open(url)
+        await store.ping()
+        async with Database(url).read() as connection:
+            await connection.execute(
+                sa.text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
+        await store.save_queries([record("q1")])
+        await store.close()
 
 
 async def test_a_neighbouring_newer_schema_is_used_as_it_is(empty_url: str) -> None:

@@ -133,6 +133,13 @@ def test_a_resolved_child_costs_about_a_microsecond() -> None:
     assert (time.perf_counter() - started) / 20_000 < 10e-6
 
 
+def test_a_counter_follows_a_total_that_is_counted_elsewhere() -> None:
+    metrics = Metrics(catalogue=BY_NAME)
+    for total in (3, 3, 10, 7):
+        metrics.advance("test_events_total", total, {"kind": "q"})
+    assert metrics.snapshot().samples["test_events_total"][0].value == 10
+
+
 # -- several processes -------------------------------------------------------------------------------------
 
 
