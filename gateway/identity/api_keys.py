@@ -21,7 +21,7 @@ _NO_HASH = "sha256:" + "0" * 64
 
 
 def new_api_key(pepper: str | None = None) -> tuple[str, str, str]:
-    """(key to hand out, its id, hash for the key file): `gateway identity new-key`. The key is shown once."""
+    """(key to hand out, its id, hash for the key file): `gateway users key`. The key is shown once."""
     identifier, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     return f"{PREFIX}{identifier}_{secret}", identifier, hash_secret(secret, pepper)
 

@@ -47,7 +47,7 @@ def clickhouse_credentials(
 
     Raises CredentialsRefused for what cannot be read and for several proofs at once.
     """
-    header_user, header_key = one(headers, "X-ClickHouse-User"), one(headers, "X-ClickHouse-Key")
+    header_user, header_key = _utf8(headers, "X-ClickHouse-User"), _utf8(headers, "X-ClickHouse-Key")
     url_user, url_password = _parameter(parameters, "user"), _parameter(parameters, "password")
     offered = authorization(headers)
     by_certificate = (one(headers, "X-ClickHouse-SSL-Certificate-Auth") or "").strip().lower() == "on"
@@ -72,6 +72,17 @@ def clickhouse_credentials(
         return _by_password(*basic(rest), certificate, peer)
     user, password = (header_user, header_key) if in_headers else (url_user, url_password)
     return _by_password(user or "", password or "", certificate, peer)
+
+
+def _utf8(headers: HeaderView, name: str) -> str | None:
+    """ClickHouse compares the bytes of these headers with UTF-8 names; carriers hand them on as latin-1."""
+    value = one(headers, name)
+    if value is None or value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        raise CredentialsRefused(f"The header {name} is not UTF-8") from None
 
 
 def _by_password(user: str, password: str, certificate: bytes | None, peer: str) -> Credentials:

@@ -194,7 +194,9 @@ def _verified(claims: dict[str, Any], issuer: JwtIssuer) -> Verified:
     return Verified(
         name,
         JwtScheme.method,
-        frozenset(_texts(groups, "groups")) if groups is not None else frozenset(),
+        frozenset(issuer.groups_prefix + name for name in _texts(groups, "groups"))
+        if groups is not None
+        else frozenset(),
         tuple(
             sorted((key, _attribute(value, key)) for key, value in attributes.items() if value is not None)
         ),

@@ -21,7 +21,7 @@ _HASHER = PasswordHasher(type=Type.ID)
 
 
 def hash_password(password: str) -> str:
-    """An argon2id hash for a users file (`gateway identity hash`). Raises ValueError for unfit passwords."""
+    """An argon2id hash for a users file (`gateway users hash`). Raises ValueError for unfit passwords."""
     if not password or len(password) > MAX_PASSWORD:
         raise ValueError(f"a password has 1 to {MAX_PASSWORD} characters")
     return _HASHER.hash(password)

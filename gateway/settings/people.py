@@ -22,7 +22,7 @@ _ARGON2ID = re.compile(
 def _argon2id(text: str) -> str:
     match = _ARGON2ID.fullmatch(text)
     if match is None:
-        raise wrong("expected an argon2id hash, never a password; make one with `gateway identity hash`")
+        raise wrong("expected an argon2id hash, never a password; make one with `gateway users hash`")
     memory, passes, lanes = map(int, match.groups())
     if memory > MAX_ARGON_MEMORY_KIB or passes > MAX_ARGON_PASSES or not 1 <= lanes <= 16:
         raise wrong(f"costs too much to check: at most m={MAX_ARGON_MEMORY_KIB}, t={MAX_ARGON_PASSES}, p=16")
@@ -77,7 +77,7 @@ class PasswordUser(Person):
     """A user with a password."""
 
     password: Annotated[str, AfterValidator(_argon2id)]
-    """An argon2id hash; `gateway identity hash` makes one."""
+    """An argon2id hash; `gateway users hash` makes one."""
     expires: Moment | None = None
     """The password is refused from this time on."""
 
@@ -108,7 +108,7 @@ class ApiKey(Section):
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{4,32}$")]
     """The public part of the key; it names the key in the audit."""
     hash: Annotated[str, AfterValidator(_key_hash)]
-    """The hash of the secret part; `gateway identity new-key` makes both."""
+    """The hash of the secret part; `gateway users key` makes both."""
     user: PersonName
     """The principal that it acts for."""
     groups: Items[NonEmpty] = ()

@@ -108,6 +108,11 @@ def test_trino_refuses_what_is_not_one_readable_proof(headers: list[tuple[str, s
             Credentials(user="alice", password="pw", peer=P),
         ),
         ([("X-ClickHouse-User", "alice")], [], Credentials(user="alice", password="", peer=P)),
+        (
+            [("X-ClickHouse-User", "älice".encode().decode("latin-1")), ("X-ClickHouse-Key", "p")],
+            [],
+            Credentials(user="älice", password="p", peer=P),
+        ),
         ([("Authorization", basic("alice:pw"))], [], Credentials(user="alice", password="pw", peer=P)),
         ([("Authorization", basic("default:"))], [], Credentials(peer=P)),
         ([("Authorization", "Bearer a.b.c")], [], Credentials(token="a.b.c", peer=P)),
@@ -149,6 +154,7 @@ AUTH, CERT = ("Authorization", basic("a:b")), ("X-ClickHouse-SSL-Certificate-Aut
         ([CERT], [("user", "a")]),
         ([CERT, USER], []),  # no certificate on the connection
         ([("Authorization", "Digest x")], []),
+        ([("X-ClickHouse-User", "\xe4lice")], []),
         ([USER, ("X-ClickHouse-Key", "k" * 1025)], []),
     ],
 )

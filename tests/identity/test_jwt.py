@@ -138,9 +138,11 @@ async def test_two_issuers_do_not_vouch_for_each_other(
 ) -> None:
     door.write("keys.json", json.dumps({"keys": [rsa_signer.jwk]}))
     door.write("partner.json", json.dumps({"keys": [{**other_rsa.jwk, "kid": rsa_signer.kid}]}))
-    partner = "{issuer: partner, audience: gateway, jwks_file: partner.json, user_prefix: 'partner:'}"
+    partner = "{issuer: partner, audience: gateway, jwks_file: partner.json, user_prefix: 'partner:', "
+    partner += "groups_claim: groups, groups_prefix: 'partner:'}"
     await door.configure("jwt:\n" + ENTRY + f"  - {partner}\n")
     same_kid = Signer(other_rsa.private, "RS256", rsa_signer.kid)
-    assert (await door.service.authenticate(token(same_kid.token(iss="partner")))).name == "partner:alice"
+    principal = await door.service.authenticate(token(same_kid.token(iss="partner", groups=["admins"])))
+    assert (principal.name, principal.groups) == ("partner:alice", {"partner:admins"})
     with pytest.raises(AuthenticationFailed):
         await door.service.authenticate(token(same_kid.token(iss=ISSUER)))

@@ -64,7 +64,7 @@ async def test_what_is_wrong_is_told_to_the_audit_only(
 
 
 async def test_unknown_users_cost_the_same_time(door: Door) -> None:
-    slow = PasswordHasher(time_cost=2, memory_cost=32_768, parallelism=1).hash("pw")
+    slow = PasswordHasher(time_cost=1, memory_cost=32_768, parallelism=1).hash("pw")
     door.write("users.yaml", f"users: [{{name: alice, password: '{slow}'}}]")
     await door.configure("passwords: {file: users.yaml}\nlogin_rate: {attempts: 1000}\n")
 
@@ -132,7 +132,7 @@ async def test_too_many_waiting_logins_are_sent_away_at_once() -> None:
 
 
 async def test_hashing_does_not_stop_the_loop(door: Door) -> None:
-    slow = PasswordHasher(time_cost=3, memory_cost=65_536, parallelism=1).hash("pw")
+    slow = PasswordHasher(time_cost=2, memory_cost=65_536, parallelism=1).hash("pw")
     door.write("users.yaml", f"users: [{{name: alice, password: '{slow}'}}]")
     await door.configure("passwords: {file: users.yaml}\n")
     longest, started = 0.0, time.perf_counter()
@@ -146,7 +146,7 @@ async def test_hashing_does_not_stop_the_loop(door: Door) -> None:
 
 
 async def test_a_reload_during_a_login_neither_breaks_it_nor_keeps_it(door: Door) -> None:
-    slow = PasswordHasher(time_cost=3, memory_cost=65_536, parallelism=1).hash("pw")
+    slow = PasswordHasher(time_cost=2, memory_cost=65_536, parallelism=1).hash("pw")
     door.write("users.yaml", f"users: [{{name: alice, password: '{slow}'}}]")
     await door.configure("passwords: {file: users.yaml}\n")
     async with asyncio.TaskGroup() as group:

@@ -73,7 +73,7 @@ def mutate(text: str, seed: int) -> str:
     return text
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(min_value=0, max_value=2**32))
 def test_a_damaged_file_never_crashes_and_every_problem_names_a_line(seed: int) -> None:
     text = mutate(GOOD, seed)

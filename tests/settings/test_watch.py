@@ -80,6 +80,23 @@ async def test_a_replaced_secret_file_is_a_change(watched: Watched) -> None:
     assert reload.settings.store.encryption_key.reveal() == "two"
 
 
+async def test_a_new_and_a_changed_rule_file_are_changes(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    path = tmp_path / "gateway.yaml"
+    path.write_text(MINIMAL + "rules: {directory: rules}\n")
+    it = Watched(path)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(it.run())
+        await asyncio.sleep(0.1)
+        (tmp_path / "rules" / "routing.yaml").write_text("rules: []")
+        assert (await it.next()).settings is not None
+        (tmp_path / "rules" / "routing.yaml").write_text("rules: [{}]")
+        assert (await it.next()).settings is not None
+        (tmp_path / "rules" / "README.md").write_text("not a rule")
+        assert await it.nothing_for(0.8)
+        it.watcher.close()
+
+
 async def test_a_directory_of_links_that_is_swapped_as_kubernetes_does_is_a_change(tmp_path: Path) -> None:
     for version, port in (("v1", "8080"), ("v2", "8099")):
         (tmp_path / version).mkdir()

@@ -119,6 +119,8 @@ class JwtIssuer(Section):
     """Put before the name, so that two issuers cannot mint each other's users."""
     groups_claim: ClaimPath | None = None
     """Where its groups are: a list of names, or one name."""
+    groups_prefix: str = ""
+    """Put before each of its groups, so that a partner's issuer cannot put its users into yours."""
     attributes: dict[NonEmpty, ClaimPath] = Field(default_factory=dict)
     """Attribute to the claim it comes from; text or lists of text."""
     required_claims: dict[NonEmpty, Annotated[Items[NonEmpty], BeforeValidator(_value_or_values), _TEXT]] = (
