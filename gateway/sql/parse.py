@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
@@ -18,7 +18,7 @@ from gateway.core.decision import Refusal, RefusalCode
 from gateway.core.statement import Position, StatementKind, Wire
 from gateway.sql.cursor import Cursor, Unparsed
 from gateway.sql.dialects.clickhouse import statements as clickhouse
-from gateway.sql.dialects.tokens import TooDeep
+from gateway.sql.dialects.tokens import TooDeep, Unfaithful
 from gateway.sql.dialects.trino import statements as trino
 from gateway.sql.faithful import to_trees
 from gateway.sql.kinds import classify
@@ -72,10 +72,10 @@ class Parsed:
     kind: StatementKind
     verb: str
     source: Source
-    tree: exp.Expr | None = None
+    tree: exp.Expr | None = field(default=None, repr=False)
     shape: Shape | None = None
     inner: tuple[Inner, ...] = ()
-    expressions: tuple[exp.Expr, ...] = ()
+    expressions: tuple[exp.Expr, ...] = field(default=(), repr=False)
 
     def place_of(self, node: exp.Expr) -> Position | None:
         """The client's place of a tree node: its first identifier that kept one."""
@@ -182,6 +182,8 @@ def _parse_tree(text: str, dialect: Wire, source: Source) -> Parsed | Refusal:
         return _refuse(RefusalCode.SYNTAX, "The statement cannot be split into words and symbols.", source, 0)
     except (RecursionError, TooDeep):
         return _too_complex(source)
+    except Unfaithful as why:
+        return _refuse(RefusalCode.NOT_SUPPORTED, why.message, source, why.offset)
     if not trees:
         return _refuse(RefusalCode.SYNTAX, "The statement is empty.", source, 0)
     if len(trees) > 1:

@@ -351,6 +351,11 @@ def _hidden(node: exp.Expr, parsed: Parsed, statement: Statement) -> Iterator[Re
         if len(node.expressions) == 1 and not node.args.get("query"):
             # `x IN (t)`: one bracketed name is the table itself.
             yield from _operand(node.expressions[0], parsed, statement)
+    elif isinstance(node, (exp.EngineProperty, exp.DictProperty)):
+        name = function_name(node.this) if isinstance(node.this, exp.Func) else node.name
+        relation = RelationName("", "", name)
+        place = parsed.place_of(node)
+        yield Reference(relation, node, Role.READ, RefKind.ENGINE, place, (), (name,), parsed)
     elif isinstance(node, exp.Anonymous):
         name = node.name.lower()
         if name in _IN_CALLS and len(node.expressions) > 1:

@@ -55,6 +55,15 @@ def unmark(tree: exp.Expr) -> None:
             node.set("this", name[:-1])
 
 
+class Unfaithful(Exception):
+    """Something that sqlglot would change silently; `offset` is its place in the text."""
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.offset = offset
+
+
 class TooDeep(Exception):
     """Types are nested deeper than the parser can read in reasonable time."""
 

@@ -9,7 +9,7 @@ from sqlglot.dialects.clickhouse import ClickHouse
 from sqlglot.parsers.clickhouse import ClickHouseParser
 from sqlglot.tokenizer_core import Token, TokenType
 
-from gateway.sql.dialects.tokens import MARK, OPERAND_ENDS, closing_brackets, like, untype_calls
+from gateway.sql.dialects.tokens import MARK, OPERAND_ENDS, Unfaithful, closing_brackets, like, untype_calls
 
 _SPECIAL = frozenset({"EXISTS", "ALL", "CAST", "EXTRACT", "TRIM", "SUBSTRING", "POSITION", "COLUMNS", "VIEW"})
 """Calls with a syntax of their own; sqlglot reads and prints these right."""
@@ -206,6 +206,12 @@ def _equal(node: exp.Expr) -> exp.Expr:
     return node
 
 
+def _json(node: exp.Expr) -> exp.Expr:
+    """No ClickHouse operator becomes this node, so it was an arrow: a lambda where sqlglot expects none."""
+    offset = next((part.meta["start"] for part in node.walk() if part.args and "start" in part.meta), 0)
+    raise Unfaithful("A lambda that is named in WITH is not supported; write it inside the call.", offset)
+
+
 _MENDERS: dict[type[exp.Expr], Callable[[exp.Expr], exp.Expr]] = {
     exp.EQ: _equal,
     exp.IntDiv: _int_div,
@@ -214,4 +220,5 @@ _MENDERS: dict[type[exp.Expr], Callable[[exp.Expr], exp.Expr]] = {
     exp.Column: _column,
     exp.Interval: _interval,
     exp.Select: _select,
+    exp.JSONExtract: _json,
 }

@@ -9,7 +9,7 @@ from sqlglot.dialects.trino import Trino
 from sqlglot.parsers.trino import TrinoParser
 from sqlglot.tokenizer_core import Token, TokenType
 
-from gateway.sql.dialects.tokens import MARK, like, untype_calls
+from gateway.sql.dialects.tokens import MARK, Unfaithful, like, untype_calls
 
 _SPECIAL = frozenset(
     [
@@ -44,7 +44,9 @@ _NOW = frozenset(
 )
 _TYPE_TOKENS = frozenset(TrinoParser.TYPE_TOKENS) - {TokenType.INTERVAL}
 _CHARS = frozenset({TokenType.CHAR, TokenType.NCHAR})
-_UNICODE_ESCAPE = re.compile(r"\\(?:\\|([0-9a-fA-F]{4})|\+([0-9a-fA-F]{6}))")
+_FOREIGN = frozenset({TokenType.AMP, TokenType.PIPE, TokenType.CARET, TokenType.TILDE, TokenType.DCOLON})
+"""Operators that Trino lacks and sqlglot would turn into calls or casts."""
+_SESSION_WORDS = frozenset({"current_schema", "current_path"})
 
 
 class GatewayTrino(Trino):
@@ -58,6 +60,8 @@ def amend(tokens: list[Token], text: str) -> list[Token]:
     for index, token in enumerate(tokens):
         following = tokens[index + 1] if index + 1 < len(tokens) else None
         kind = token.token_type
+        if kind in _FOREIGN:
+            raise Unfaithful(f"{token.text} is not an operator of Trino.", token.start)
         if following is None:
             out.append(token)
         elif following.token_type is TokenType.L_PAREN:
@@ -70,12 +74,9 @@ def amend(tokens: list[Token], text: str) -> list[Token]:
         elif following.token_type is TokenType.STRING:
             out.append(token)
             out.extend(_literal_parameters(token, following.text))
-        elif following.token_type is TokenType.AMP and _is_unicode_name(tokens, index):
-            _decode_unicode_name(tokens[index + 2])
-            tokens[index + 1].token_type = TokenType.SENTINEL
         else:
             out.append(token)
-    return [token for token in out if token.token_type is not TokenType.SENTINEL]
+    return out
 
 
 def _literal_parameters(token: Token, value: str) -> list[Token]:
@@ -99,22 +100,14 @@ def _parenthesised(token: Token, numbers: list[int]) -> list[Token]:
     return [like(token, TokenType.L_PAREN, "("), *inside, like(token, TokenType.R_PAREN, ")")]
 
 
-def _is_unicode_name(tokens: list[Token], index: int) -> bool:
-    """`U&"…"`, written without spaces."""
-    if tokens[index].text.upper() != "U" or index + 2 >= len(tokens):
-        return False
-    name = tokens[index + 2]
-    return name.token_type is TokenType.IDENTIFIER and name.start == tokens[index].end + 2
-
-
-def _decode_unicode_name(token: Token) -> None:
-    def char(match: re.Match[str]) -> str:
-        code = match.group(1) or match.group(2)
-        return chr(int(code, 16)) if code else "\\"
-
-    token.text = _UNICODE_ESCAPE.sub(char, token.text)
-
-
 def settle(tree: exp.Expr) -> exp.Expr:
-    """Mend nodes whose printed form is not what was written; returns the root. Nothing for Trino so far."""
+    """Mend nodes whose printed form is not what was written; returns the root."""
+    for column in list(tree.find_all(exp.Column)):
+        name = column.this
+        bare = isinstance(name, exp.Identifier) and not name.quoted and not column.args.get("table")
+        if bare and name.name.lower() in _SESSION_WORDS:
+            replacement = exp.Var(this=name.name)
+            if column is tree:
+                return replacement
+            column.replace(replacement)
     return tree
