@@ -249,8 +249,6 @@ class ServerConnection(asyncio.Protocol):
             data = bytes(self._buffer)
             self._buffer.clear()
             self._feed_body(data)
-        elif not head.keep_alive:
-            self._buffer.clear()
         if len(self._buffer) > _PIPELINE_BYTES:
             self._pause_reading()
         if self._eof:
@@ -370,7 +368,7 @@ class ServerConnection(asyncio.Protocol):
                 self._next_request()
             if self._eof and self._state == _HEAD:
                 self._close()
-        elif self._state == _BUSY or self._eof:
+        elif (self._state == _BUSY and not self._buffer) or self._eof:
             self._close()
         else:
             self._linger()
