@@ -52,7 +52,6 @@ _agg("arbitrary any_value", "x", first, "any_value({0})")
 _agg("bool_and every", "z", BOOLEAN, "bool_and({0})")
 _agg("bool_or", "z", BOOLEAN, "bool_or({0})")
 _agg("array_agg", "x", lambda c: array(first(c)), "list({D}{0}{O})")
-_agg("set_agg", "x", lambda c: array(first(c)), "list(DISTINCT {0})")
 _agg("listagg", "v v?", VARCHAR, lambda c: f"string_agg({c.extra.get('D', '')}{c.args[0].sql}, "
      f"{c.args[1].sql if len(c.args) > 1 else chr(39) * 2}{c.extra.get('O', '')})")  # fmt: skip
 _agg("map_agg", "x x", lambda c: map_of(first(c), second(c)), "list({{'k': {0}, 'v': {1}}})",
@@ -105,7 +104,7 @@ _win("first_value", "x", first, _nulls("first_value"))
 _win("last_value", "x", first, _nulls("last_value"))
 _win("nth_value", "x i", first, _nulls("nth_value"))
 
-NO_DISTINCT_EFFECT = frozenset({"min", "max", "bool_and", "bool_or", "every", "arbitrary", "any_value", "set_agg"})
+NO_DISTINCT_EFFECT = frozenset({"min", "max", "bool_and", "bool_or", "every", "arbitrary", "any_value"})
 
 
 def result_type_name(of: TrinoType) -> str:

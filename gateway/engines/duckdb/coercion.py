@@ -58,7 +58,8 @@ def common(a: TrinoType, b: TrinoType) -> TrinoType | None:
     if a.base in TEXT and b.base in TEXT:
         if a.base == b.base:
             return TrinoType(a.base, (max(a.precision, b.precision),))
-        return varchar(max(a.precision, b.precision))
+        length = max(a.precision, b.precision)
+        return TrinoType("char", (length,)) if length <= 65536 else varchar(length)
     if a.base in DATETIME and b.base in DATETIME:
         return _common_datetime(a, b)
     if a.base == b.base and a.base.startswith("time"):
@@ -120,6 +121,8 @@ class Casts:
     def implicit(self, value: Typed, target: TrinoType) -> Typed:
         """The value as `target`, where Trino converts on its own."""
         source = value.type
+        if source.base == "varchar" and target.base == "char":
+            return Typed(f"rtrim({value.sql}, ' ')", target)
         if source.same(target) or (source.base == target.base and source.base in ("varchar", "char")):
             return Typed(value.sql, target if target.zone or not source.zone else source, value.literal)
         if source == UNKNOWN:

@@ -82,7 +82,8 @@ class Clause:
     aggregates: bool = False
     windows: bool = False
     inside: str | None = None
-    """The aggregate around it."""
+    """The aggregate around it, and where that begins."""
+    inside_place: Position | None = None
 
 
 _COMPARE = {exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
@@ -639,7 +640,7 @@ def _cast(self: Expressions, node: exp.Cast, scope: Scope) -> Typed:
     value = self.expression(node.this, scope)
     if _is_literal_of(self, node, value):
         return _typed_literal(self, node, value, target)
-    return self.casts.cast(value, target, self.source.of(node.this))
+    return self.casts.cast(value, target, self.source.before(node.this, "cast"))
 
 
 def _is_literal_of(self: Expressions, node: exp.Cast, value: Typed) -> bool:
@@ -674,7 +675,7 @@ def _try_cast(self: Expressions, node: exp.TryCast, scope: Scope) -> Typed:
     value = self.expression(node.this, scope)
     before, self.casts.null_on_error = self.casts.null_on_error, True
     try:
-        return self.casts.cast(value, target, self.source.of(node.this))
+        return self.casts.cast(value, target, self.source.before(node.this, "try_cast"))
     finally:
         self.casts.null_on_error = before
 
@@ -920,7 +921,7 @@ def _aggregate(self: Expressions, node: exp.Anonymous, scope: Scope, suffix: str
         _check_aggregate(self, name, node, place)
     before = self.clause
     if not windowed:
-        self.clause = Clause(before.name, aggregates=False, windows=before.windows, inside=name)
+        self.clause = Clause(before.name, aggregates=False, windows=before.windows, inside=name, inside_place=place)
     try:
         args, distinct, inner_order = _aggregate_arguments(self, node, scope)
     finally:
@@ -935,12 +936,12 @@ def _aggregate(self: Expressions, node: exp.Anonymous, scope: Scope, suffix: str
 
 
 def _check_aggregate(self: Expressions, name: str, node: exp.Expression, place: Position | None) -> None:
-    shown = f"{name}({', '.join(one.sql(dialect='trino') for one in node.expressions)})"
+    shown = f"{name}({', '.join(_readable(one) for one in node.expressions)})"
     if self.clause.inside is not None:
         fail(
             "NESTED_AGGREGATION",
             f"Cannot nest aggregations inside aggregation '{self.clause.inside}': [{shown}]",
-            place,
+            self.clause.inside_place,
         )
     if not self.clause.aggregates:
         fail(
@@ -948,6 +949,11 @@ def _check_aggregate(self: Expressions, name: str, node: exp.Expression, place: 
             f"{self.clause.name} clause cannot contain aggregations, window functions or grouping operations: [{shown}]",
             place,
         )
+
+
+def _readable(node: exp.Expression) -> str:
+    """Trino's SQL of a node, without the marks of calls."""
+    return re.sub(r"FN_\d+__", "", node.sql(dialect="trino"), flags=re.IGNORECASE).lower()
 
 
 def _aggregate_arguments(self: Expressions, node: exp.Anonymous, scope: Scope) -> tuple[list[Typed], bool, str]:

@@ -79,6 +79,8 @@ _SAYINGS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (r"invalid timestamp field format: \"(.*?)\"", "INVALID_CAST_ARGUMENT",
          "Value cannot be cast to timestamp: {0}"),
         (r"invalid time field format: \"(.*?)\"", "INVALID_CAST_ARGUMENT", "Value cannot be cast to time: {0}"),
+        (r"Type \w+ with value (\S+) can't be cast .* destination type (INT\d+)", "NUMERIC_VALUE_OUT_OF_RANGE",
+         "Out of range for {1}: {0}"),
         (r"overflow in (addition|subtraction|multiplication|negation) of (\w+) \((.*)\)",
          "NUMERIC_VALUE_OUT_OF_RANGE", "{1} {0} overflow: {2}"),
         (r"Could not parse string \"(.*?)\"", "INVALID_FUNCTION_ARGUMENT", 'Invalid format: "{0}"'),

@@ -65,6 +65,7 @@ _MACROS: tuple[str, ...] = (
     """scalar_json(x) AS CASE WHEN json_type(x) IN ('OBJECT', 'ARRAY', 'NULL') THEN NULL ELSE x ->> '$' END""",
     """split_limit(s, d, n) AS CASE WHEN len(string_split(s, d)) <= n THEN string_split(s, d)
        ELSE list_append(string_split(s, d)[1:n - 1], array_to_string(string_split(s, d)[n:], d)) END""",
+    """distinct_in_order(l) AS list_filter(l, lambda e, i: list_position(l, e) = i)""",
     """position_of(a, x) AS coalesce(list_position(a, x), CASE WHEN a IS NULL OR x IS NULL THEN NULL ELSE 0 END)""",
     """any_true(a) AS CASE WHEN list_contains(a, true) THEN true WHEN list_position(a, NULL) IS NOT NULL THEN NULL
        WHEN a IS NULL THEN NULL ELSE false END""",

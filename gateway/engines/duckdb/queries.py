@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from sqlglot import exp
+from sqlglot.tokens import TokenType
 
 from gateway.engines.duckdb.aggregates import AGGREGATES
 from gateway.engines.duckdb.catalog import Catalogs, RelationInfo
@@ -273,6 +275,8 @@ class Queries(Expressions):
         for unsupported in ("match", "laterals", "pivots"):
             if node.args.get(unsupported):
                 fail("NOT_SUPPORTED", f"The embedded engine has no {unsupported.upper()}", self.source.of(node))
+        if not node.expressions:
+            self._empty_list(node)
         source = self._from(node, parent)
         scope = Scope(source.fields, parent)
         with self.in_clause(WHERE):
@@ -292,6 +296,15 @@ class Queries(Expressions):
         sql = f"SELECT {distinct}{shown}{source.sql}{filtered}{grouped or ''}{kept}{qualify}{tail}"
         names = tuple(f"_col{i}" if item.name is None else item.name for i, item in enumerate(items))
         return Output(sql, names, tuple(item.value.type for item in items), tuple(item.name is not None for item in items))
+
+    def _empty_list(self, node: exp.Select) -> NoReturn:
+        tokens = self.source.tokens
+        for index, token in enumerate(tokens[:-1]):
+            if token.token_type == TokenType.SELECT and tokens[index + 1].token_type == TokenType.FROM:
+                follows = tokens[index + 1]
+                fail("SYNTAX_ERROR", f"mismatched input '{follows.text}'. Expecting: '*', 'ALL', 'DISTINCT', <expression>",
+                     self.source.place(follows.start))  # fmt: skip
+        fail("SYNTAX_ERROR", "mismatched input '<EOF>'. Expecting: <expression>", self.source.end)
 
     def _items(self, node: exp.Select, scope: Scope) -> list[_Item]:
         items: list[_Item] = []
@@ -763,6 +776,8 @@ class Queries(Expressions):
             selected.append(f"unnest(generate_series(1, {longest})) AS u{len(selected)}")
         given = node.args.get("alias")
         columns = [one.name for one in (given.args.get("columns") or ())] if given is not None else []
+        if isinstance(node.args.get("offset"), exp.Expression):
+            columns.append(node.args["offset"].name)  # the parser takes the last name for the ordinality
         if columns and len(columns) != len(fields):
             fail("MISMATCHED_COLUMN_ALIASES", f"Column alias list has {len(columns)} entries but '{given.name}' has "
                  f"{len(fields)} columns available", self.source.of(node))  # fmt: skip

@@ -229,6 +229,8 @@ def varchar_sql(sql: str, of: TrinoType, *, zone: str, digits: int | None = None
         if shown < of.precision:
             sql = f"{HELPERS}.round_time({sql}, {10 ** (6 - shown)})" if of.base != "time" else sql
         return _temporal(sql, of, zone, shown)
+    if of.base == "decimal" and of.precision == of.scale and of.precision < 38:
+        return f"CAST(CAST({sql} AS DECIMAL({of.precision + 1},{of.scale})) AS VARCHAR)"  # DuckDB: '.5', Trino: '0.5'
     if of.base == "double":
         return f"{HELPERS}.double_text({sql})"
     if of.base == "real":

@@ -366,15 +366,15 @@ def _key(call: Call) -> str:
 
 
 _fn("contains", "a x", BOOLEAN, lambda c: f"{HELPERS}.contains_it({c.args[0].sql}, {c.args[1].sql})")
-_fn("array_distinct", "a", first, "list_distinct({0})")
+_fn("array_distinct", "a", first, HELPERS + ".distinct_in_order({0})")
 _fn("array_sort", "a", first, "list_sort({0}, 'ASC', 'NULLS LAST')")
 _fn("array_max", "a", _element, "CASE WHEN len({0}) = list_count({0}) THEN list_max({0}) END")
 _fn("array_min", "a", _element, "CASE WHEN len({0}) = list_count({0}) THEN list_min({0}) END")
 _fn("array_position", "a x", BIGINT, "CAST(" + HELPERS + ".position_of({0}, {1}) AS BIGINT)")
 _fn("array_remove", "a x", first, "list_filter({0}, lambda e: e <> {1})")
-_fn("array_union", "a a", _elements, "list_distinct(list_concat({0}, {1}))")
-_fn("array_intersect", "a a", _elements, "list_distinct(list_intersect({0}, {1}))")
-_fn("array_except", "a a", _elements, "list_distinct(list_filter({0}, lambda e: NOT list_contains({1}, e)))")
+_fn("array_union", "a a", _elements, HELPERS + ".distinct_in_order(list_concat({0}, {1}))")
+_fn("array_intersect", "a a", _elements, HELPERS + ".distinct_in_order(list_filter({0}, lambda e: list_contains({1}, e)))")
+_fn("array_except", "a a", _elements, HELPERS + ".distinct_in_order(list_filter({0}, lambda e: NOT list_contains({1}, e)))")
 _fn("arrays_overlap", "a a", BOOLEAN, "list_has_any({0}, {1})")
 _fn("flatten", "a", _element, "flatten({0})")
 _fn("slice", "a i i", first, "CASE WHEN {1} > 0 THEN list_slice({0}, {1}, {1} + {2} - 1) ELSE list_slice({0}, "
@@ -522,7 +522,7 @@ def _json_value(value: Typed) -> str:
     return value.sql if value.type.base == "json" else f"{HELPERS}.parse_json({value.sql})"
 
 
-@_handler("json_extract", "json_extract_scalar", "json_size", "json_exists_path")
+@_handler("json_extract", "json_extract_scalar", "json_size", "json_value", "json_query", "json_exists")
 def _json_path(call: Call) -> Typed:
     if len(call.args) != 2 or call.args[0].type.base not in ("json", *TEXT, "unknown"):
         fail("FUNCTION_NOT_FOUND", f"Function {call.name} takes json or varchar, and a path", call.place)
@@ -535,14 +535,19 @@ def _json_path(call: Call) -> Typed:
         size = f"CASE json_type({found}) WHEN 'OBJECT' THEN len(json_keys({found})) WHEN 'ARRAY' " \
                f"THEN json_array_length({found}) ELSE 0 END"  # fmt: skip
         return Typed(f"CASE WHEN {found} IS NOT NULL THEN CAST({size} AS BIGINT) END", BIGINT)
-    kind = source.type if source.type.base == "varchar" else VARCHAR
+    if call.name == "json_exists":
+        return Typed(f"({found} IS NOT NULL)", BOOLEAN)
+    if call.name == "json_query":
+        return Typed(f"CASE WHEN json_type({found}) IN ('OBJECT', 'ARRAY') THEN CAST({found} AS VARCHAR) END", VARCHAR)
+    kind = source.type if source.type.base == "varchar" and call.name == "json_extract_scalar" else VARCHAR
     return Typed(f"{HELPERS}.scalar_json({found})", kind)
 
 
 def _duck_path(path: Typed) -> str:
-    """`$["a b"]` is `$."a b"` in DuckDB."""
+    """`$["a b"]` is `$."a b"` in DuckDB; the mode of an SQL path (`lax`) is what DuckDB does anyhow."""
     if isinstance(path.literal, str):
-        return text(path.literal.replace('["', '."').replace('"]', '"'))
+        written = path.literal.removeprefix("lax ").removeprefix("strict ")
+        return text(written.replace('["', '."').replace('"]', '"'))
     return path.sql
 
 

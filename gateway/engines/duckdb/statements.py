@@ -175,8 +175,7 @@ def _set_session(analysis: Analysis, source: Source, words: list[str]) -> Work:
     if equals + 1 >= len(words):
         syntax_error(source, len(words), "<expression>")
     listings.check_property(analysis, name, source)
-    tree = _expression_of(source, equals + 1)
-    value = analysis.queries(source).expression(tree, Scope())
+    value = analysis.queries(source).expression(_expressions(source, equals + 1)[0], Scope())
     literal = value.literal
     if literal is None:
         literal = _constant(analysis, value.sql)
@@ -245,21 +244,18 @@ def _execute(analysis: Analysis, source: Source, words: list[str]) -> Work:
     if len(words) > rest:
         if words[rest] != "using":
             syntax_error(source, rest, "'USING', <EOF>")
-        tree = _expression_of(source, rest + 1)
-        nodes = tree.expressions if isinstance(tree, exp.Struct) else [tree]
-        parameters = tuple(Parameter(node, source) for node in nodes)
+        parameters = tuple(Parameter(node, source) for node in _expressions(source, rest + 1))
     nested = Analysis(
         analysis.session, analysis.connection, analysis.catalogs, analysis.virtual, analysis.transactions, parameters
     )
     return nested.work(Source(prepared))
 
 
-def _expression_of(source: Source, index: int) -> exp.Expression:
-    """The comma-separated expressions from a token on: one as it is, several as a Struct."""
+def _expressions(source: Source, index: int) -> list[exp.Expression]:
+    """The comma-separated expressions from a token on."""
     if index >= len(source.tokens):
         syntax_error(source, index, "<expression>")
-    parsed = source.select_list(index)
-    return parsed[0] if len(parsed) == 1 else exp.Struct(expressions=parsed)
+    return source.select_list(index)
 
 
 @_statement("deallocate")

@@ -32,7 +32,7 @@ class _Trino(Trino):
 
 _DIALECT = _Trino()
 _COMMAND = re.compile(
-    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*\b(EXPLAIN|PREPARE|EXECUTE|SHOW|CALL|DEALLOCATE|GRANT|REVOKE|ANALYZE|RESET|START)\b",
+    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*\b(EXPLAIN|PREPARE|EXECUTE|SHOW|CALL|DEALLOCATE|GRANT|REVOKE|ANALYZE|RESET|START|DESCRIBE)\b",
     re.IGNORECASE | re.DOTALL,
 )
 _OPENING = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET})
@@ -138,7 +138,7 @@ class Source:
                 continue
             offset = self._offset(int(line), int(column)) - max(len(word), 1) + 1
             wrong = self._token_at(max(offset, 0))
-            if wrong is None or (word == "" and wrong is self.tokens[-1]):
+            if wrong is None or (wrong is self.tokens[-1] and wrong.token_type not in _CLOSING):
                 break
             fail("SYNTAX_ERROR", f"mismatched input '{wrong.text}'", self.place(wrong.start))
         fail("SYNTAX_ERROR", "mismatched input '<EOF>'", self.end)
@@ -162,6 +162,17 @@ class Source:
         start = offset_of(node)
         return None if start is None else self.place(start)
 
+    def before(self, node: exp.Expression, *words: str) -> Position | None:
+        """Where the nearest call of one of `words` before a node begins: `CAST(` has no place of its own."""
+        start = offset_of(node)
+        found = None
+        for index, token in enumerate(self.tokens[:-1]):
+            if start is not None and token.start >= start:
+                break
+            if token.text.lower() in words and self.tokens[index + 1].token_type == TokenType.L_PAREN:
+                found = token
+        return self.of(node) if found is None else self.place(found.start)
+
     def operator(self, node: exp.Expression) -> Position | None:
         """Where the operator of a binary node stands: the first operator after its left side."""
         left = node.args.get("this")
@@ -182,7 +193,7 @@ def _mark_calls(tokens: Sequence[Token]) -> list[Token]:
         previous = tokens[index - 1].token_type if index else None
         if follows is None or previous in _NOT_BEFORE_CALL or token.token_type == TokenType.IDENTIFIER:
             out.append(token)
-        elif follows.token_type == TokenType.L_PAREN and name in CALLABLE:
+        elif follows.token_type == TokenType.L_PAREN and name in CALLABLE and not _clause(name, previous):
             out.append(_renamed(token, name))
         elif follows.token_type == TokenType.STRING and name in _LITERAL_PREFIXES:
             out += [_renamed(token, f"{name}_literal"), _bracket(token, "(")]
@@ -193,6 +204,11 @@ def _mark_calls(tokens: Sequence[Token]) -> list[Token]:
     if tokens and tokens[-1].token_type == TokenType.STRING and _literal_opened(tokens, len(tokens) - 1):
         out.append(_bracket(tokens[-1], ")"))
     return out
+
+
+def _clause(name: str, previous: TokenType | None) -> bool:
+    """`count(*) FILTER (…)` is a clause, `filter(a, x -> …)` a function."""
+    return name == "filter" and previous in _CLOSING
 
 
 def _literal_opened(tokens: Sequence[Token], index: int) -> bool:

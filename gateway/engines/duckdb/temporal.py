@@ -22,6 +22,7 @@ from gateway.wire.trino.types import (
     array,
     timestamp,
     timestamp_tz,
+    varchar,
 )
 
 TEMPORAL: dict[str, list[Overload]] = {}
@@ -59,9 +60,8 @@ def _part(field: str) -> Callable[[Call], str]:
 
 
 for _name in FIELDS:
-    if _name not in ("doy", "dow", "yow") or _name in ("doy", "dow", "yow"):
-        for _kind in ("D", "t", "T") if _name not in _TIME_FIELDS else ("t", "T", "w"):
-            _fn(_name, _kind, BIGINT, _part(_name))
+    for _kind in ("D", "t", "T") if _name not in _TIME_FIELDS else ("t", "T", "w"):
+        _fn(_name, _kind, BIGINT, _part(_name))
 _fn("timezone_hour", "T", BIGINT, lambda c: f"CAST((epoch({_local(c, 0)}) - epoch({c.args[0].sql})) // 3600 AS BIGINT)")
 _fn(
     "timezone_minute",
@@ -208,9 +208,9 @@ _fn(
     lambda c: timestamp_tz(3, c.casts.zone),
     lambda c: f"timezone({text(c.casts.zone)}, strptime({c.args[0].sql}, {_pattern(c, joda_format)}))",
 )
-_fn("to_iso8601", "D", VARCHAR, "CAST({0} AS VARCHAR)")
-_fn("to_iso8601", "t", VARCHAR, lambda c: f"strftime({c.args[0].sql}, '%Y-%m-%dT%H:%M:%S.%g')")
-_fn("to_iso8601", "T", VARCHAR, lambda c: f"strftime({_local(c, 0)}, '%Y-%m-%dT%H:%M:%S.%g') || {_offset_text(c)}")
+_fn("to_iso8601", "D", varchar(16), "CAST({0} AS VARCHAR)")
+_fn("to_iso8601", "t", varchar(26), lambda c: f"strftime({c.args[0].sql}, '%Y-%m-%dT%H:%M:%S.%g')")
+_fn("to_iso8601", "T", varchar(32), lambda c: f"strftime({_local(c, 0)}, '%Y-%m-%dT%H:%M:%S.%g') || {_offset_text(c)}")
 _fn("from_iso8601_date", "v", DATE, "CAST({0} AS DATE)")
 _fn("from_iso8601_timestamp", "v", lambda c: timestamp_tz(3, _literal_zone(c)), "CAST({0} AS TIMESTAMPTZ)")
 
