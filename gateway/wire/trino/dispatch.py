@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.core.decision import Plan, RefusalCode
+from gateway.core.decision import EngineKind, Plan, RefusalCode
 from gateway.edge.contract import Backend, Edge, Lease, Query, Refused
 from gateway.wire.http.client import UpstreamError
 from gateway.wire.http.message import InvalidHeader
@@ -71,6 +71,8 @@ class Dispatcher:
         self, query: Query, plan: Plan, request: ClientRequest, origin: Forwarded, ticket: Ticket
     ) -> Started:
         """Register the statement on a backend of the plan. Raises CannotRun."""
+        if plan.engine not in _SPEAK_TRINO:
+            raise CannotRun(_failure(errors.NOT_SUPPORTED, _OTHER_WIRE))
         lease, created = await self._place(query, plan, request, origin, frozenset())
         engine_id = created.id
         client_id = ticket.client_id or engine_id
@@ -220,6 +222,11 @@ def _failure(code: errors.ErrorCode, message: str) -> Failure:
     return Failure(code, message)
 
 
+_SPEAK_TRINO = frozenset({EngineKind.TRINO, EngineKind.DUCKDB})
+_OTHER_WIRE = (
+    "The statement was planned for an engine that does not speak this protocol. Ask your operator: "
+    "`gateway explain` shows which rule chose it."
+)
 _UNKNOWN_TRANSACTION = (
     "Unknown transaction id: it was not given out by this gateway, or its key has changed since. "
     "Start a new transaction."

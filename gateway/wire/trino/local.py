@@ -13,7 +13,7 @@ from gateway.edge.contract import Outcome, Query
 from gateway.wire.trino import errors
 from gateway.wire.trino.dispatch import Started
 from gateway.wire.trino.errors import Failure
-from gateway.wire.trino.results import MAX_WAIT_S, LocalQuery, Reply
+from gateway.wire.trino.results import MAX_WAIT_S, LocalQuery, Reply, State
 from gateway.wire.trino.uris import Page
 
 _MAX_LOCAL = 20_000
@@ -28,6 +28,12 @@ class Local:
     state: LocalQuery
     news: asyncio.Event
     starting: asyncio.Task[Started | Failure] | None = field(default=None, repr=False)
+    polls: int = 0
+
+    @property
+    def query_open(self) -> bool:
+        """The client has not had all of it."""
+        return not (self.state.failure is not None or self.state.state is State.FINISHED)
 
     @property
     def started(self) -> Started | None:
@@ -117,7 +123,7 @@ class LocalQueries:
             return
         if state.failure is not None:
             local.query.finish(Outcome.CANCELLED, error_code=state.failure.code.name)
-        elif state.state.value == "FINISHED":
+        elif state.state is State.FINISHED:
             local.query.finish(Outcome.SUCCEEDED)
 
     def cancel(self, local: Local, page: Page, now: float) -> bool:
@@ -127,13 +133,13 @@ class LocalQueries:
         self.stop(local, now)
         return True
 
-    def stop(self, local: Local, now: float) -> None:
-        """Stop it on behalf of its owner or an operator."""
+    def stop(self, local: Local, now: float, outcome: Outcome = Outcome.CANCELLED) -> None:
+        """Stop it: its client, its owner or an operator wants no more, or its client is gone."""
+        if local.started is None:
+            local.query.finish(outcome, error_code=errors.USER_CANCELED.name)
         if local.starting is not None and not local.starting.done():
             local.starting.cancel()
         local.state.cancel(now)
-        if local.started is None:
-            local.query.finish(Outcome.CANCELLED, error_code="USER_CANCELED")
 
     def sweep(self, now: float) -> None:
         """Drop what is over or abandoned; call it now and then."""

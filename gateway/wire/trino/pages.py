@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -233,16 +233,11 @@ class PageTap:
 
 _INFLATE_STEP = 256 * 1024
 _STATS = b'"stats":{'
+_ROOT_STAGE = b',"rootStage"'
+_ERROR_START = b'"error":{"message":'
 _ERROR = re.compile(
     rb'"error":\{"message":("(?:[^"\\]|\\.)*"),"errorCode":\d+,"errorName":"(\w+)","errorType":"(\w+)"'
 )
-_STATE = re.compile(rb'"state":"(\w+)"')
-_FRACTION = re.compile(rb'"progressPercentage":([0-9.eE+-]+)')
-_COUNTS = {
-    "processed_rows": re.compile(rb'"processedRows":(\d+)'),
-    "processed_bytes": re.compile(rb'"processedBytes":(\d+)'),
-    "physical_input_bytes": re.compile(rb'"physicalInputBytes":(\d+)'),
-}
 
 
 def _with_tail(facts: PageFacts, tail: bytes) -> PageFacts:
@@ -250,20 +245,39 @@ def _with_tail(facts: PageFacts, tail: bytes) -> PageFacts:
     at = tail.rfind(_STATS)
     if at < 0:
         return facts
-    rest = tail[at + len(_STATS) :]
-    stats = rest.partition(b'"rootStage"')[0]
-    changes: dict[str, Any] = {"seen_tail": True}
-    if state := _STATE.search(stats):
-        changes["state"] = state[1].decode()
-    if fraction := _FRACTION.search(stats):
-        changes["fraction"] = min(1.0, float(fraction[1]) / 100)
-    for name, pattern in _COUNTS.items():
-        if count := pattern.search(stats):
-            changes[name] = int(count[1])
-    if error := _ERROR.search(rest):
-        message = str(orjson.loads(error[1]))
-        changes["error"] = PageError(error[2].decode(), error[3].decode(), message)
-    return replace(facts, **changes)
+    stats = _flat_stats(tail, at + len(_STATS) - 1)
+    fraction = stats.get("progressPercentage")
+    return PageFacts(
+        id=facts.id,
+        next_uri=facts.next_uri,
+        state=stats.get("state"),
+        fraction=min(1.0, fraction / 100) if isinstance(fraction, float) else None,
+        processed_rows=stats.get("processedRows"),
+        processed_bytes=stats.get("processedBytes"),
+        physical_input_bytes=stats.get("physicalInputBytes"),
+        error=_error(tail, at),
+        seen_tail=True,
+    )
+
+
+def _flat_stats(tail: bytes, start: int) -> dict[str, Any]:
+    """The numbers of the whole query; those of its stages come last and are left out."""
+    end = tail.find(_ROOT_STAGE, start)
+    if end < 0:
+        end = tail.find(b"}", start)
+    try:
+        stats = orjson.loads(tail[start:end] + b"}")
+    except orjson.JSONDecodeError:
+        return {}
+    return stats if isinstance(stats, dict) else {}
+
+
+def _error(tail: bytes, start: int) -> PageError | None:
+    at = tail.find(_ERROR_START, start)
+    error = _ERROR.match(tail, at) if at >= 0 else None
+    if error is None:
+        return None
+    return PageError(error[2].decode(), error[3].decode(), str(orjson.loads(error[1])))
 
 
 def error_document(body: bytes) -> dict[str, Any] | None:

@@ -39,17 +39,17 @@ CAPABILITIES = "X-Trino-Client-Capabilities"
 CLIENT_TAGS = "X-Trino-Client-Tags"
 
 _SINGLE = {
-    "X-Trino-Catalog": 256,
-    "X-Trino-Schema": 256,
-    "X-Trino-Path": 4_096,
-    "X-Trino-Time-Zone": 64,
-    "X-Trino-Language": 64,
-    "X-Trino-Source": 1_024,
-    "X-Trino-Client-Info": 16_384,
-    "X-Trino-Trace-Token": 1_024,
-    USER: 256,
-    ORIGINAL_USER: 256,
-    TRANSACTION: 512,
+    "x-trino-catalog": 256,
+    "x-trino-schema": 256,
+    "x-trino-path": 4_096,
+    "x-trino-time-zone": 64,
+    "x-trino-language": 64,
+    "x-trino-source": 1_024,
+    "x-trino-client-info": 16_384,
+    "x-trino-trace-token": 1_024,
+    "x-trino-user": 256,
+    "x-trino-original-user": 256,
+    "x-trino-transaction-id": 512,
 }
 _ROLE = re.compile(r"NONE|ALL|ROLE\{.{1,256}\}", re.DOTALL)
 _CAPABILITY = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
@@ -108,12 +108,14 @@ def read_request(text: str, headers: Headers, rules: RequestRules) -> ClientRequ
 
 
 def _read(text: str, headers: Headers, rules: RequestRules) -> ClientRequest:
-    _refuse_presto(headers)
-    single = {name: _only(headers, name, limit) for name, limit in _SINGLE.items()}
-    catalog, schema = single["X-Trino-Catalog"], single["X-Trino-Schema"]
+    fields = _fields(headers)
+    single = {
+        name: _single(name, values, _SINGLE[name]) for name, values in fields.items() if name in _SINGLE
+    }
+    catalog, schema = single.get("x-trino-catalog"), single.get("x-trino-schema")
     if schema is not None and catalog is None:
         raise BadRequest("X-Trino-Schema is set but X-Trino-Catalog is not; set both or neither")
-    transaction = single[TRANSACTION]
+    transaction = single.get("x-trino-transaction-id")
     active = None if transaction is None or transaction.upper() == "NONE" else transaction
     limits = rules.limits
     statement = Statement(
@@ -121,43 +123,60 @@ def _read(text: str, headers: Headers, rules: RequestRules) -> ClientRequest:
         wire=Wire.TRINO,
         catalog=catalog,
         schema=schema,
-        path=single["X-Trino-Path"],
-        time_zone=single["X-Trino-Time-Zone"],
-        language=single["X-Trino-Language"],
-        source=single["X-Trino-Source"],
-        client_tags=_tags(headers, limits),
-        properties=_session(headers, limits),
-        prepared=prepared(PREPARED, headers.get_all(PREPARED), limits),
-        roles=_roles(headers, limits),
-        capabilities=_capabilities(headers, limits),
+        path=single.get("x-trino-path"),
+        time_zone=single.get("x-trino-time-zone"),
+        language=single.get("x-trino-language"),
+        source=single.get("x-trino-source"),
+        client_tags=_tags(_of(fields, CLIENT_TAGS), limits),
+        properties=_session(_of(fields, SESSION), limits),
+        prepared=prepared(PREPARED, values, limits) if (values := _of(fields, PREPARED)) else (),
+        roles=_roles(_of(fields, ROLE), limits),
+        capabilities=_capabilities(_of(fields, CAPABILITIES)),
         transaction=active,
     )
     return ClientRequest(
         statement=statement,
         transaction=transaction,
-        client_info=single["X-Trino-Client-Info"],
-        trace_token=single["X-Trino-Trace-Token"],
+        client_info=single.get("x-trino-client-info"),
+        trace_token=single.get("x-trino-trace-token"),
         user_agent=_matching(headers, "User-Agent", _USER_AGENT),
         traceparent=traceparent_of(headers),
         tracestate=_matching(headers, "tracestate", _TRACESTATE),
-        resource_estimates=_estimates(headers, limits),
-        extra_credentials=_extra_credentials(headers, rules),
+        resource_estimates=_estimates(_of(fields, RESOURCE_ESTIMATE), limits),
+        extra_credentials=_extra_credentials(_of(fields, EXTRA_CREDENTIAL), rules),
     )
 
 
-def _refuse_presto(headers: Headers) -> None:
-    if any(name.lower().startswith("x-presto-") for name, _ in headers.items()):
-        raise BadRequest(
-            "This server speaks Trino; X-Presto-* headers are not understood. "
-            "Use a client of Trino 351 or newer, or configure it to send X-Trino-* headers"
-        )
+Fields = dict[str, list[str]]
 
 
-def _only(headers: Headers, name: str, limit: int) -> str | None:
-    values = headers.get_all(name)
+def _fields(headers: Headers) -> Fields:
+    """The protocol's own headers by lower-case name, looked at once."""
+    fields: Fields = {}
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower.startswith("x-trino-"):
+            fields.setdefault(lower, []).append(value)
+        elif lower.startswith("x-presto-"):
+            raise BadRequest(
+                "This server speaks Trino; X-Presto-* headers are not understood. "
+                "Use a client of Trino 351 or newer, or configure it to send X-Trino-* headers"
+            )
+    return fields
+
+
+def _of(fields: Fields, header: str) -> list[str]:
+    return fields.get(header.lower(), _NO_VALUES)
+
+
+_NO_VALUES: list[str] = []
+
+
+def _single(lower: str, values: list[str], limit: int) -> str | None:
+    header = "-".join(part.capitalize() for part in lower.split("-"))
     if len(values) > 1 and len(set(values)) > 1:
-        raise BadRequest(f"{name} is given {len(values)} times with different values; send it once")
-    return visible(name, values[0], limit) if values else None
+        raise BadRequest(f"{header} is given {len(values)} times with different values; send it once")
+    return visible(header, values[0], limit)
 
 
 def traceparent_of(headers: Headers) -> str | None:
@@ -170,22 +189,26 @@ def _matching(headers: Headers, name: str, form: re.Pattern[str]) -> str | None:
     return values[0] if len(values) == 1 and form.fullmatch(values[0]) else None
 
 
-def _tags(headers: Headers, limits: FieldLimits) -> tuple[str, ...]:
-    tags = items(CLIENT_TAGS, headers.get_all(CLIENT_TAGS), limits.entries)
+def _tags(values: list[str], limits: FieldLimits) -> tuple[str, ...]:
+    if not values:
+        return ()
+    tags = items(CLIENT_TAGS, values, limits.entries)
     if sum(map(len, tags)) > limits.value_bytes:
         raise BadRequest(f"{CLIENT_TAGS} is larger than {limits.value_bytes} bytes")
     return tuple(dict.fromkeys(visible(CLIENT_TAGS, tag, limits.value_bytes) or "" for tag in tags))
 
 
-def _capabilities(headers: Headers, limits: FieldLimits) -> frozenset[str]:
-    names = items(CAPABILITIES, headers.get_all(CAPABILITIES), 64)
+def _capabilities(values: list[str]) -> frozenset[str]:
+    names = items(CAPABILITIES, values, 64)
     if any(_CAPABILITY.fullmatch(name) is None for name in names):
         raise BadRequest(f"{CAPABILITIES} holds something that is not the name of a capability")
     return frozenset(names)
 
 
-def _session(headers: Headers, limits: FieldLimits) -> Pairs:
-    pairs = properties(SESSION, headers.get_all(SESSION), limits)
+def _session(values: list[str], limits: FieldLimits) -> Pairs:
+    if not values:
+        return ()
+    pairs = properties(SESSION, values, limits)
     for name, _ in pairs:
         parts = name.split(".")
         if len(parts) > 2 or not all(parts):
@@ -193,15 +216,15 @@ def _session(headers: Headers, limits: FieldLimits) -> Pairs:
     return pairs
 
 
-def _roles(headers: Headers, limits: FieldLimits) -> Pairs:
-    pairs = properties(ROLE, headers.get_all(ROLE), limits)
+def _roles(values: list[str], limits: FieldLimits) -> Pairs:
+    pairs = properties(ROLE, values, limits) if values else ()
     if any(_ROLE.fullmatch(role) is None for _, role in pairs):
         raise BadRequest(f"{ROLE}: a role is not NONE, ALL or ROLE{{name}}")
     return pairs
 
 
-def _estimates(headers: Headers, limits: FieldLimits) -> Pairs:
-    pairs = properties(RESOURCE_ESTIMATE, headers.get_all(RESOURCE_ESTIMATE), limits)
+def _estimates(values: list[str], limits: FieldLimits) -> Pairs:
+    pairs = properties(RESOURCE_ESTIMATE, values, limits) if values else ()
     for name, value in pairs:
         if name.upper() not in _RESOURCES or _QUANTITY.fullmatch(value) is None:
             raise BadRequest(
@@ -210,8 +233,8 @@ def _estimates(headers: Headers, limits: FieldLimits) -> Pairs:
     return pairs
 
 
-def _extra_credentials(headers: Headers, rules: RequestRules) -> Pairs:
-    pairs = properties(EXTRA_CREDENTIAL, headers.get_all(EXTRA_CREDENTIAL), rules.limits)
+def _extra_credentials(values: list[str], rules: RequestRules) -> Pairs:
+    pairs = properties(EXTRA_CREDENTIAL, values, rules.limits) if values else ()
     if any(name not in rules.extra_credentials for name, _ in pairs):
         raise BadRequest(
             f"{EXTRA_CREDENTIAL} is not passed on: credentials of clients stop at the gateway. "
@@ -251,8 +274,9 @@ def credentials_of(headers: Headers, peer: Peer) -> Credentials:
 
 
 def _name(headers: Headers, header: str) -> str | None:
+    values = headers.get_all(header)
     try:
-        return _only(headers, header, _SINGLE[header])
+        return _single(header.lower(), values, _SINGLE[header.lower()]) if values else None
     except (BadField, BadRequest) as bad:
         raise Unauthenticated(str(bad)) from None
 

@@ -212,7 +212,14 @@ class TrinoWire:
         now = asyncio.get_running_loop().time()
         local = self._locals.add(query, self._ids.next(), now)
         answer_query(local.state, answer, now=now)
-        await _send_reply(responder, local.state.created(base_url(origin)))
+        await self._send_created(local, responder, origin)
+
+    async def _send_created(self, local: Local, responder: Responder, origin: Forwarded) -> None:
+        try:
+            await _send_reply(responder, local.state.created(base_url(origin)))
+        except ClientGone:
+            self._locals.stop(local, asyncio.get_running_loop().time(), Outcome.DISCONNECTED)
+            raise
 
     async def _run(
         self, query: Query, plan: Plan, client: ClientRequest, responder: Responder, origin: Forwarded
@@ -230,7 +237,7 @@ class TrinoWire:
             now = asyncio.get_running_loop().time()
             local = self._locals.add(query, ticket.client_id, now)
             self._locals.await_start(local, starting)
-            await _send_reply(responder, local.state.created(base_url(origin)))
+            await self._send_created(local, responder, origin)
             return
         outcome = starting.result()
         if isinstance(outcome, Failure):
@@ -298,8 +305,19 @@ class TrinoWire:
             await self._cancel_local(local, page, responder)
         else:
             base = base_url(self._origins.of_request(request.headers, request.peer))
+            polls = local.polls = local.polls + 1
+            responder.on_disconnect(lambda: self._left(local, polls))
             reply = await self._locals.page(local, page, base, _target_bytes(request.query))
             await _send_reply(responder, reply)
+
+    def _left(self, local: Local, polls: int) -> None:
+        """The client broke off while it waited for a page: unless it asks again soon, nobody wants the rest."""
+        grace = max(self._options.disconnect_grace_s, _LEFT_GRACE_S)
+        asyncio.get_running_loop().call_later(grace, self._stop_left, local, polls)
+
+    def _stop_left(self, local: Local, polls: int) -> None:
+        if local.polls == polls and local.started is None and local.query_open:
+            self._locals.stop(local, asyncio.get_running_loop().time(), Outcome.DISCONNECTED)
 
     async def _cancel_local(self, local: Local, page: Page, responder: Responder) -> None:
         now = asyncio.get_running_loop().time()
@@ -542,6 +560,7 @@ class TrinoWire:
 
 _HOUSEKEEPING_S = 10.0
 _TAIL_EVERY_S = 1.0
+_LEFT_GRACE_S = 5.0
 _PAGE_POLICY: HeaderList = [
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),

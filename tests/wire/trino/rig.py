@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import trino.dbapi
@@ -117,12 +118,18 @@ def backend(
 
 @asynccontextmanager
 async def gateway(
-    *backends: DoubleBackend, options: WireOptions | None = None, trino_options: TrinoOptions | None = None
+    *backends: DoubleBackend,
+    options: WireOptions | None = None,
+    trino_options: TrinoOptions | None = None,
+    unix_path: Path | None = None,
 ) -> AsyncIterator[Gateway]:
+    """`unix_path` is where siblings reach this process, beside its port."""
     edge = DoubleEdge(*backends)
     wire = TrinoWire(edge, options or WireOptions(), trino_options or TrinoOptions(transaction_key=KEY))
     server = HttpServer(wire.handle, name="trino")
     port = await server.start("127.0.0.1", 0)
+    if unix_path is not None:
+        await server.start(unix_path=unix_path)
     try:
         yield Gateway(edge, wire, server, port)
     finally:

@@ -7,6 +7,7 @@ import gzip
 import logging
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +18,11 @@ from gateway.core.decision import Answer, Column, EngineKind, Plan, PositionMap,
 from gateway.core.principal import Principal
 from gateway.core.statement import Position, Statement, StatementKind
 from gateway.edge.contract import Outcome, WireOptions
+from gateway.wire.http.client import UpstreamPool
 from gateway.wire.trino.options import TrinoOptions
 from gateway.wire.trino.pages import PageFacts
 from tests.real.addresses import TrinoAddress
+from tests.wire.trino.edge_double import DoubleBackend
 from tests.wire.trino.rig import KEY, USER, Gateway, backend, eventually, gateway
 
 SLUG = re.compile(r"\b[xy][0-9a-f]{40}\b")
@@ -449,6 +452,50 @@ async def test_another_process_serves_the_next_page(trino_server: TrinoAddress) 
         await one.settled()
         assert one.edge.queries[-1].outcome is Outcome.SUCCEEDED
         assert one.edge.backends.by_name["a"].running == 0
+
+
+async def test_a_sibling_brings_pages_to_the_process_that_answers_them(
+    trino_server: TrinoAddress, tmp_path: Path
+) -> None:
+    engine = backend(trino_server.host, trino_server.port)
+    async with gateway(engine, unix_path=tmp_path / "s") as one, gateway() as other:
+        one.edge.decide = lambda statement, principal: Answer(
+            (Column("n", "bigint"),), ((1,), (2,)), StatementKind.SHOW
+        )
+        sibling = DoubleBackend("sibling", UpstreamPool("localhost", 0, unix_path=str(tmp_path / "s")))
+        other.edge.backends.suffixes[one.wire.suffix] = sibling
+        first = await one.post("SHOW x")
+        replies = await other.pages(first)
+        assert [row for reply in replies for row in reply.json.get("data", [])] == [[1], [2]]
+        assert replies[-1].json["infoUri"].startswith(other.base)
+        assert one.edge.queries[-1].outcome is Outcome.SUCCEEDED
+        await sibling.pool.close()
+
+
+async def test_a_waiting_statement_ends_when_its_client_vanishes(
+    trino_server: TrinoAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.wire.trino.server._LEFT_GRACE_S", 0.1)
+    options = TrinoOptions(transaction_key=KEY, patience_s=0.05)
+    async with gateway(backend(trino_server.host, trino_server.port), trino_options=options) as gw:
+        gw.edge.admitting = lambda query: asyncio.Event().wait()
+        first = await gw.post("SELECT 42")
+        _, writer = await asyncio.open_connection("127.0.0.1", gw.port)
+        writer.write(f"GET {first.next_path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await asyncio.sleep(0.2)
+        assert gw.edge.queries[-1].outcome is None
+        writer.transport.abort()
+        await gw.settled()
+        assert gw.edge.queries[-1].outcome is Outcome.DISCONNECTED
+
+
+async def test_a_plan_for_another_protocol_is_not_sent_anywhere(one: Gateway) -> None:
+    one.edge.decide = lambda statement, principal: Plan(
+        "SELECT 1", StatementKind.QUERY, EngineKind.CLICKHOUSE, "g", ("a",)
+    )
+    reply = await one.post("SELECT 1")
+    assert reply.json["error"]["errorName"] == "NOT_SUPPORTED"
+    assert one.edge.queries[-1].engine_ids == []
 
 
 async def test_unknown_coordinators_are_looked_up_at_a_bounded_rate(one: Gateway) -> None:
