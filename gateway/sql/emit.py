@@ -17,7 +17,7 @@ from gateway.core.decision import PositionMap, Refusal, RefusalCode
 from gateway.core.statement import RelationName, Statement
 from gateway.sql.dialects.tokens import MARK
 from gateway.sql.parse import Parsed, parse
-from gateway.sql.relations import references
+from gateway.sql.relations import UNSURE, references
 from gateway.sql.render import render
 
 RULE = "sql-emit"
@@ -64,6 +64,8 @@ def emit(parsed: Parsed, statement: Statement, allowed: frozenset[RelationName])
     named = references(again, statement)
     if isinstance(named, Refusal):
         return _broken(named.message)
+    if any(reference.kind in UNSURE for reference in named):
+        return _broken("it names a relation that cannot be resolved")
     extra = {reference.name for reference in named} - allowed
     if extra:
         return _broken(f"it names {len(extra)} relation(s) that the plan does not")

@@ -158,19 +158,19 @@ def _parse_part(text: str, dialect: Wire, source: Source, part: InnerText, depth
     return _parse(text[part.start : part.end], dialect, nested, depth + 1)
 
 
-_SELECT = "SELECT "
+_CALL = "SELECT arguments("
+"""Expressions are read as a call's arguments: that allows a list, and names (`x => 1`)."""
 
 
 def _parse_expressions(text: str, dialect: Wire, source: Source, start: int) -> exp.Expr | Refusal:
-    base = source.base + start - len(_SELECT)
-    parsed = _parse_tree(_SELECT + text, dialect, Source(source.text, base, source.exact))
+    base = source.base + start - len(_CALL) if source.exact else source.base
+    parsed = _parse_tree(f"{_CALL}{text})", dialect, Source(source.text, base, source.exact))
     if isinstance(parsed, Refusal):
         return parsed
-    return (
-        parsed.tree
-        if parsed.tree is not None
-        else _refuse(RefusalCode.SYNTAX, "Not an expression.", source, start)
-    )
+    call = parsed.tree.expressions[0] if parsed.tree is not None and parsed.tree.expressions else None
+    if not isinstance(call, exp.Anonymous) or len(parsed.tree.expressions) != 1:  # type: ignore[union-attr]
+        return _refuse(RefusalCode.SYNTAX, "An expression was expected here.", source, start)
+    return exp.Tuple(expressions=call.expressions)
 
 
 def _parse_tree(text: str, dialect: Wire, source: Source) -> Parsed | Refusal:

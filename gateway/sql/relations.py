@@ -31,11 +31,15 @@ class RefKind(StrEnum):
     DICTIONARY = "dictionary"
     PARAMETER = "parameter"
     UNKNOWN = "unknown"
-    """A name that the engine cannot mean as a table: too many parts."""
+    """A name that cannot be resolved for sure: too many parts, or also the name of an alias."""
     ENGINE = "engine"
     """A ClickHouse table engine or dictionary source that may read elsewhere (Distributed, Merge, MySQL)."""
     SUFFIXED = "suffixed"
     """A Trino name with `$` in it: a hidden metadata table such as `"t$files"`."""
+
+
+UNSURE = frozenset({RefKind.UNKNOWN, RefKind.PARAMETER})
+"""Kinds that must never reach an engine for a principal with restrictions: what they name is not certain."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,10 +157,32 @@ def _of_tree(tree: exp.Expr, parsed: Parsed, statement: Statement) -> Iterator[R
             reference = _of_table(node, parsed, statement)
             if reference is not None:
                 yield reference
+        elif isinstance(node, (exp.From, exp.Join)) and not isinstance(node.this, _SOURCES):
+            if not (isinstance(node, exp.Join) and node.kind == "ARRAY"):
+                yield _unknown(node, parsed)
         elif parsed.dialect is Wire.CLICKHOUSE:
             yield from _hidden(node, parsed, statement)
         elif isinstance(node, exp.Anonymous) and node.name.upper() == "TABLE":
             yield from _table_argument(node, parsed, statement)
+
+
+_SOURCES = (
+    exp.Table,
+    exp.Subquery,
+    exp.Unnest,
+    exp.Lateral,
+    exp.Values,
+    exp.Final,
+    exp.Paren,
+    exp.TableSample,
+    exp.Query,
+)
+"""What may stand in FROM. sqlglot makes columns of the tables inside an ARRAY JOIN, for one."""
+
+
+def _unknown(node: exp.Expr, parsed: Parsed) -> Reference:
+    name = RelationName("", "", type(node.this).__name__)
+    return Reference(name, node, Role.READ, RefKind.UNKNOWN, parsed.place_of(node), (), (), parsed)
 
 
 def _of_table(node: exp.Table, parsed: Parsed, statement: Statement) -> Reference | None:
@@ -176,6 +202,7 @@ def _of_table(node: exp.Table, parsed: Parsed, statement: Statement) -> Referenc
         return build(RefKind.PARAMETER, (), RelationName("", "", ""))
     if not isinstance(inside, (exp.Identifier, exp.Dot)):
         name = function_name(inside)
+        name = name.lower() if parsed.dialect is Wire.TRINO else name
         return build(RefKind.TABLE_FUNCTION, (name,), RelationName("", "", name))
     parts = tuple(part.name for part in node.parts)
     if len(parts) > _MOST_PARTS[parsed.dialect]:
@@ -278,17 +305,22 @@ def cte_of(node: exp.Table, dialect: Wire) -> exp.CTE | None:
 def visible_cte(node: exp.Expr, name: str, dialect: Wire) -> exp.CTE | None:
     """The innermost CTE called `name` that is in scope at `node`.
 
-    An element of a WITH sees the elements before it, itself only under RECURSIVE, and never those after
-    it; everything else under the query that carries the WITH sees all elements.
+    What an element of a WITH sees of its siblings is `_seen_from`'s; everything else under the query that
+    carries the WITH sees all elements.
     """
     wanted = name.lower() if dialect is Wire.TRINO else name
     came_from: exp.Expr = node
     ancestor = node.parent
     while ancestor is not None:
         if isinstance(ancestor, exp.With):
-            found = _among(_before(ancestor, came_from), wanted, dialect)
+            found = _among(_seen_from(ancestor, came_from, dialect), wanted, dialect)
             if found is not None:
-                return found
+                cyclic = (
+                    dialect is Wire.CLICKHOUSE
+                    and found is not came_from
+                    and _reaches(found, came_from, ancestor)
+                )
+                return None if cyclic else found
             came_from = ancestor
             ancestor = ancestor.parent
             if ancestor is None:
@@ -305,10 +337,31 @@ def visible_cte(node: exp.Expr, name: str, dialect: Wire) -> exp.CTE | None:
     return None
 
 
-def _before(with_: exp.With, element: exp.Expr) -> list[exp.Expr]:
-    elements = with_.expressions
+def _seen_from(with_: exp.With, element: exp.Expr, dialect: Wire) -> list[exp.Expr]:
+    """The elements that one element of a WITH may refer to.
+
+    Trino: those before it, and itself under RECURSIVE. ClickHouse also those after it (26.7).
+    """
+    elements = list(with_.expressions)
     at = next(index for index, each in enumerate(elements) if each is element)
-    return list(elements[: at + 1] if with_.args.get("recursive") else elements[:at])
+    seen = elements[:at] + (elements[at + 1 :] if dialect is Wire.CLICKHOUSE else [])
+    return [*seen, element] if with_.args.get("recursive") else seen
+
+
+def _reaches(start: exp.CTE, goal: exp.Expr, with_: exp.With) -> bool:
+    """Whether resolving `start` may lead back to `goal`; ClickHouse then reads a real table instead."""
+    by_name = {each.alias: each for each in with_.expressions}
+    seen: set[str] = set()
+    waiting = [start.alias]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in by_name:
+            continue
+        seen.add(name)
+        if by_name[name] is goal:
+            return True
+        waiting.extend({identifier.name for identifier in by_name[name].this.find_all(exp.Identifier)})
+    return False
 
 
 def _among(elements: list[exp.Expr], wanted: str, dialect: Wire) -> exp.CTE | None:
@@ -383,13 +436,25 @@ def _operand(operand: exp.Expr, parsed: Parsed, statement: Statement) -> Iterato
         return
     if len(parts) == 1 and visible_cte(bare, parts[0], parsed.dialect) is not None:
         return
-    yield _hidden_reference(bare, parts, RefKind.TABLE, parsed, statement)
+    # ClickHouse prefers an alias of that name; which one it takes depends on where it stands.
+    kind = (
+        RefKind.UNKNOWN
+        if len(parts) > 2 or (len(parts) == 1 and _is_alias(bare, parts[0]))
+        else RefKind.TABLE
+    )
+    yield _hidden_reference(bare, parts, kind, parsed, statement)
+
+
+def _is_alias(node: exp.Expr, name: str) -> bool:
+    return any(
+        each.alias == name for each in node.root().find_all(exp.Alias, exp.Table, exp.Subquery, exp.CTE)
+    )
 
 
 def _hidden_reference(
     node: exp.Expr, parts: tuple[str, ...], kind: RefKind, parsed: Parsed, statement: Statement
 ) -> Reference:
-    if kind is RefKind.TABLE:
+    if kind in (RefKind.TABLE, RefKind.UNKNOWN) and 0 < len(parts) < 3:
         name = qualify(parts, parsed.dialect, statement)
     else:
         name = RelationName("", "", parts[0] if parts else "")

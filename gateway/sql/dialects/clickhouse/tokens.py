@@ -93,6 +93,13 @@ def _call(
     token = tokens[index]
     if token.token_type is TokenType.IDENTIFIER:
         return
+    if (
+        token.token_type is TokenType.IN
+        and not _ends_operand(tokens, index - 1)
+        and _starts_call(tokens, index)
+    ):
+        # The function form `in(x, t)`.
+        token.token_type = TokenType.VAR
     known = token.text.upper() in KNOWN_CALLS
     if not known and token.token_type not in _NAMES:
         return
@@ -112,6 +119,34 @@ def _call(
         dropped.add(end + 1)
     elif known:
         token.text += MARK
+
+
+def _starts_call(tokens: list[Token], index: int) -> bool:
+    """Whether an `in` here is not the operator of `NOT IN`, `GLOBAL IN` or of a word used as a name."""
+    before = tokens[index - 1].token_type if index else TokenType.SENTINEL
+    return before in _BEFORE_CALL
+
+
+_BEFORE_CALL = frozenset(
+    {
+        TokenType.SELECT,
+        TokenType.COMMA,
+        TokenType.L_PAREN,
+        TokenType.L_BRACKET,
+        TokenType.WHERE,
+        TokenType.PREWHERE,
+        TokenType.HAVING,
+        TokenType.AND,
+        TokenType.OR,
+        TokenType.ON,
+        TokenType.WHEN,
+        TokenType.THEN,
+        TokenType.ELSE,
+        TokenType.ARROW,
+        TokenType.EQ,
+        TokenType.DISTINCT,
+    }
+)
 
 
 def _typed_number(tokens: list[Token], index: int, dropped: set[int]) -> None:
@@ -212,6 +247,12 @@ def _json(node: exp.Expr) -> exp.Expr:
     raise Unfaithful("A lambda that is named in WITH is not supported; write it inside the call.", offset)
 
 
+def _aliases(node: exp.Expr) -> exp.Expr:
+    """`x AS (a, b)` is not ClickHouse; sqlglot reads some calls with a reserved name so."""
+    offset = next((part.meta["start"] for part in node.walk() if part.args and "start" in part.meta), 0)
+    raise Unfaithful("This is read as a list of aliases, which ClickHouse does not have.", offset)
+
+
 _MENDERS: dict[type[exp.Expr], Callable[[exp.Expr], exp.Expr]] = {
     exp.EQ: _equal,
     exp.IntDiv: _int_div,
@@ -221,4 +262,5 @@ _MENDERS: dict[type[exp.Expr], Callable[[exp.Expr], exp.Expr]] = {
     exp.Interval: _interval,
     exp.Select: _select,
     exp.JSONExtract: _json,
+    exp.Aliases: _aliases,
 }
