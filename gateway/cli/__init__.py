@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from gateway import __version__
-from gateway.cli import audit, check, config, explain, live, serve, users
+from gateway.cli import audit, check, config, demo, explain, live, serve, users
 
 app = typer.Typer(
     name="gateway",
@@ -15,6 +15,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(serve.serve)
+app.command()(demo.demo)
 app.command()(check.check)
 app.command()(explain.explain)
 app.command()(live.top)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -12,7 +13,9 @@ from rich.console import Console
 
 from gateway.settings import Problem, Settings, SettingsError, load_settings
 
-out = Console(soft_wrap=True)
+# Files and pipes get wide lines: nobody's terminal wraps them.
+_WIDTH = None if sys.stdout.isatty() else 160
+out = Console(soft_wrap=True, width=_WIDTH)
 err = Console(stderr=True, soft_wrap=True)
 
 ConfigOption = Annotated[

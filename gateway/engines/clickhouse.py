@@ -50,11 +50,14 @@ class ClickHouseClient:
             "/?default_format=Null", f"KILL QUERY WHERE query_id = '{quoted}' ASYNC", self._timeout_s
         )
 
-    async def _send(self, target: str, sql: str, timeout_s: float) -> bytes:
+    async def insert(self, statement: str, data: bytes, *, timeout_s: float) -> None:
+        """`INSERT … FORMAT x` with its data behind it. Raises EngineError."""
+        await self._send("/?default_format=Null", statement.encode() + b"\n" + data, timeout_s)
+
+    async def _send(self, target: str, content: str | bytes, timeout_s: float) -> bytes:
+        body = content.encode() if isinstance(content, str) else content
         try:
-            reply = await self._pool.request(
-                "POST", target, self._headers(), sql.encode(), head_timeout_s=timeout_s
-            )
+            reply = await self._pool.request("POST", target, self._headers(), body, head_timeout_s=timeout_s)
             content = await reply.read(MAX_RESULT_BYTES)
         except UpstreamError as error:
             raise EngineError(str(error)) from error

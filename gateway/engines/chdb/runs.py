@@ -23,6 +23,7 @@ from gateway.engines.chdb.failures import (
     TOO_MANY_SESSIONS,
     Failure,
 )
+from gateway.sql.insert import InsertHead, split_insert
 
 MAX_SESSIONS = 100
 DEFAULT_SESSION_S = 60.0
@@ -37,6 +38,7 @@ _PIECEWISE = frozenset(
         "TSKV", "LineAsString", "RawBLOB", "Null",
     )
 )  # fmt: skip
+_FORMAT_END = re.compile(r"\s+FORMAT\s+[A-Za-z][A-Za-z0-9]*\s*$", re.IGNORECASE)
 _FORMAT = re.compile(rb"\bFORMAT\s+([A-Za-z][A-Za-z0-9]*)\s*(?:SETTINGS\s[^;'\"`]*)?;?\s*$", re.IGNORECASE)
 _ROWS = re.compile(
     rb"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*\(*\s*(SELECT|WITH|FROM|VALUES)\b", re.IGNORECASE | re.DOTALL
@@ -167,6 +169,9 @@ class Runner:
         parameters = dict(asked.parameters)
         # chdb takes bytes, which its annotations do not say; data behind INSERT need not be text.
         statement: Any = asked.statement
+        head = split_insert(asked.statement, more=False)
+        if isinstance(head, InsertHead) and head.format.lower() != "values":
+            return _insert(connection, head, asked.statement)
         if not asked.streams:
             return _result(connection.query(statement, asked.default_format, params=parameters), None)
         pieces = connection.send_query(statement, asked.default_format, params=parameters)
@@ -200,6 +205,16 @@ class Runner:
 
     async def _call(self, function: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+def _insert(connection: Connection, head: InsertHead, whole: bytes) -> Result:
+    """Data behind an INSERT goes in by pieces: chdb reads only the first part of a long statement."""
+    target = _FORMAT_END.sub("", head.text)
+    with connection.send_insert(target, head.format) as inserter:
+        for piece in split(whole[head.data :]):
+            inserter.append(piece)
+        inserter.finish()
+    return Result()
 
 
 def _result(piece: Any, rest: AsyncIterator[bytes] | None) -> Result:
