@@ -180,35 +180,43 @@ class IdentityService:
             ours.cancel()
 
     async def _check(self, now: Generation, credentials: Credentials) -> Verified:
-        """Throttle, verify, report."""
-        method, claimed = _method(now, credentials), credentials.user
-        throttled_as = claimed or "" if method == "password" else None
-        attempt = self._throttle.begin(throttled_as, credentials.peer)
-        if attempt.wait_s:
-            if attempt.first_refusal:
-                self._tell(LogIn.THROTTLED, method, claimed, credentials)
-            raise AuthenticationFailed("Too many failed log-ins; try again later", retry_after=attempt.wait_s)
+        """Throttle, verify, report. What can be guessed waits before it is looked at, tokens after they failed."""
+        method, throttle = _method(now, credentials), self._throttle
+        guess = throttle.begin(credentials.user or "", credentials.peer) if method == "password" else None
+        if guess is not None and guess.wait_s:
+            raise self._held_up(guess, method, credentials)
         try:
             verified = await _verify(now, method, credentials)
             if now.directory.of(verified.name).disabled:
                 raise Rejected(f"disabled user {verified.name}")
         except Rejected as rejected:
-            self._throttle.failed(attempt)
-            self._tell(LogIn.FAILED, method, claimed, credentials, str(rejected))
-            raise AuthenticationFailed from None
-        except TemporarilyUnavailable as unavailable:
-            self._throttle.unknown(attempt)
-            self._tell(LogIn.UNAVAILABLE, method, claimed, credentials, str(unavailable))
+            raise self._failed(throttle, guess, method, credentials, str(rejected)) from None
+        except (TemporarilyUnavailable, asyncio.CancelledError) as unknown:
+            if guess is not None:
+                throttle.unknown(guess)
+            if isinstance(unknown, TemporarilyUnavailable):
+                self._tell(LogIn.UNAVAILABLE, method, credentials.user, credentials, str(unknown))
             raise
-        except asyncio.CancelledError:
-            self._throttle.unknown(attempt)
-            raise
-        return self._welcome(attempt, credentials, verified)
-
-    def _welcome(self, attempt: Attempt, credentials: Credentials, verified: Verified) -> Verified:
-        self._throttle.succeeded(attempt)
-        self._tell(LogIn.SUCCEEDED, verified.method, verified.name, credentials)
+        if guess is not None:
+            throttle.succeeded(guess)
+        self._tell(LogIn.SUCCEEDED, method, verified.name, credentials)
         return verified
+
+    def _failed(
+        self, throttle: Throttle, guess: Attempt | None, method: str, credentials: Credentials, reason: str
+    ) -> AuthenticationFailed:
+        """Count and report it, unless too many failed already: then only the first one is reported."""
+        attempt = guess or throttle.begin(None, credentials.peer)
+        if attempt.wait_s:
+            return self._held_up(attempt, method, credentials)
+        throttle.failed(attempt)
+        self._tell(LogIn.FAILED, method, credentials.user, credentials, reason)
+        return AuthenticationFailed()
+
+    def _held_up(self, attempt: Attempt, method: str, credentials: Credentials) -> AuthenticationFailed:
+        if attempt.first_refusal:
+            self._tell(LogIn.THROTTLED, method, credentials.user, credentials)
+        return AuthenticationFailed("Too many failed log-ins; try again later", retry_after=attempt.wait_s)
 
     def _principal(self, now: Generation, credentials: Credentials, verified: Verified) -> Principal:
         target = credentials.act_as

@@ -58,6 +58,7 @@ class JwksUrl:
         self._fetching: asyncio.Task[None] | None = None
         self._tasks = Supervisor(f"jwks {options.url}")
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     def start(self) -> None:
         """Begin to fetch and refresh. Call it once, in the running loop."""
@@ -65,6 +66,7 @@ class JwksUrl:
 
     async def close(self) -> None:
         """Stop fetching and close connections."""
+        self._closed = True
         await self._tasks.close()
         if self._session is not None:
             await self._session.close()
@@ -116,6 +118,8 @@ class JwksUrl:
 
     async def _fetch_once(self, tried_at: float | None) -> None:
         """Join the fetch under way, or start one unless one was tried a moment ago. Bounded by the time-out."""
+        if self._closed:
+            return
         if self._fetching is None:
             if tried_at is not None and self._clock() - tried_at < self.options.refetch_every_s:
                 return

@@ -110,9 +110,13 @@ class Throttle:
     def begin(self, user: str | None, peer: str) -> Attempt:
         """An attempt; it may go on unless it has a `wait_s`.
 
-        `user` is None for tokens: they name nobody before they are verified, only the network counts them.
+        `user` is None for tokens and keys that failed: nobody can guess those, so networks count them apart, only
+        to keep a flood out of the audit.
         """
-        now, network = self._clock(), network_of(peer)
+        now, network = (
+            self._clock(),
+            network_of(peer) if user is not None else f"tokens of {network_of(peer)}",
+        )
         key = _key(user, network) if user is not None else ""
         wait, first = self._users.wait(key, now) if key else (0.0, False)
         if not wait and key not in self._known:

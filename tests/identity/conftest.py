@@ -156,6 +156,7 @@ class KeyServer:
         self.requests = 0
         self.answer: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
         self.hang = asyncio.Event()
+        self.asked = asyncio.Event()
         self._runner: web.AppRunner | None = None
         self.url = ""
 
@@ -169,6 +170,12 @@ class KeyServer:
         self.port = self._runner.addresses[0][1]
         self.url = f"http://127.0.0.1:{self.port}/jwks.json"
 
+    async def until(self, requests: int) -> None:
+        """Wait until it was asked so often."""
+        while self.requests < requests:
+            self.asked.clear()
+            await self.asked.wait()
+
     async def stop(self) -> None:
         self.hang.set()
         if self._runner is not None:
@@ -177,6 +184,7 @@ class KeyServer:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
+        self.asked.set()
         if self.answer is not None:
             return await self.answer(request)
         return web.json_response({"keys": self.keys})

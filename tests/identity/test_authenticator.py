@@ -286,6 +286,27 @@ async def test_spraying_many_users_holds_up_the_network_except_who_is_known_ther
     assert (await door.service.authenticate(offer("bob", "correct horse", "10.0.1.7"))).name == "bob"
 
 
+async def test_a_flood_of_bad_tokens_is_told_once_and_keeps_out_neither_good_ones_nor_passwords(
+    door: Door,
+) -> None:
+    key = await with_key(door)
+    door.write("people.yaml", f"users: [{{name: alice, password: '{ALICE}'}}]")
+    await door.configure(
+        "api_keys: {file: keys.yaml}\npasswords: {file: people.yaml}\nlogin_rate: {network_attempts: 5}\n"
+    )
+    waits = []
+    for n in range(50):
+        with pytest.raises(AuthenticationFailed) as refusal:
+            await door.service.authenticate(Credentials(token=f"gwk_ffff_{n}", peer="10.0.0.1"))
+        waits.append(refusal.value.retry_after)
+    assert waits[:5] == [None] * 5
+    assert all(waits[5:])
+    outcomes = [event.outcome for event in door.events]
+    assert (outcomes.count(LogIn.FAILED), outcomes.count(LogIn.THROTTLED)) == (5, 1)
+    assert (await door.service.authenticate(Credentials(token=key, peer="10.0.0.1"))).name == "bot"
+    assert (await door.service.authenticate(offer("alice", "correct horse"))).name == "alice"
+
+
 async def test_a_reload_does_not_forgive(door: Door) -> None:
     await with_users(door, settings="login_rate: {attempts: 2}\n")
     for n in range(2):

@@ -167,6 +167,28 @@ async def test_a_waiter_that_leaves_does_not_cancel_the_fetch(
     await keys.close()
 
 
+async def test_a_closed_source_starts_nothing(key_server: KeyServer, clock: Clock) -> None:
+    keys = source(key_server, clock)
+    await keys.close()
+    with pytest.raises(TemporarilyUnavailable):
+        await keys.candidates("RS256", "any")
+    assert key_server.requests == 0
+
+
+async def test_the_background_refresh_finds_rotated_keys_by_itself(
+    key_server: KeyServer, clock: Clock, ec_signer: Signer
+) -> None:
+    keys = source(key_server, clock, refresh_s=0.05)
+    keys.start()
+    async with asyncio.timeout(10):
+        await key_server.until(2)
+        key_server.keys = [ec_signer.jwk]
+        await key_server.until(key_server.requests + 2)
+    assert keys._known() is not None
+    assert keys._known().has(ec_signer.kid)  # type: ignore[union-attr]
+    await keys.close()
+
+
 async def test_through_the_service_a_reload_keeps_known_keys_while_the_url_is_down(
     door: Door, key_server: KeyServer, rsa_signer: Signer
 ) -> None:
