@@ -16,7 +16,7 @@ from gateway.core.decision import Answer
 from gateway.core.statement import Wire
 from gateway.sql.lexer import quote_name, quote_string
 
-_FORMAT = re.compile(r"\bFORMAT\s+([A-Za-z0-9]{1,64})\s*;?\s*\Z", re.IGNORECASE)
+_FORMAT = re.compile(r"\bFORMAT\s+([A-Za-z0-9]{1,64})(?:\s+SETTINGS\s[^;]*)?\s*;?\s*\Z", re.IGNORECASE)
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 

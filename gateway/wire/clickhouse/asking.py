@@ -225,7 +225,6 @@ class Asking:
 
 
 def _statement(asked: ClickHouseRequest, text: str, form: Form | None) -> Statement:
-    tables = form.tables if form is not None else ()
     return Statement(
         text=text,
         wire=Wire.CLICKHOUSE,
@@ -235,10 +234,18 @@ def _statement(asked: ClickHouseRequest, text: str, form: Form | None) -> Statem
         properties=asked.settings,
         parameters=asked.parameters,
         roles=tuple((role, "") for role in asked.roles),
-        capabilities=frozenset(f"external:{table.name}" for table in tables) if tables else frozenset(),
-        transaction=None,
+        capabilities=_capabilities(asked, form),
         read_only=asked.read_only,
     )
+
+
+def _capabilities(asked: ClickHouseRequest, form: Form | None) -> frozenset[str]:
+    """What shapes the statement beside its text: `session` (it may see temporary tables and SET state) and
+    `external:<name>` for each table that came with it."""
+    found = {"session"} if asked.session_id is not None else set[str]()
+    if form is not None:
+        found.update(f"external:{table.name}" for table in form.tables)
+    return frozenset(found)
 
 
 def _said(asked: ClickHouseRequest) -> list[tuple[str, str]]:
