@@ -221,11 +221,14 @@ def measure(requests: int, megabytes: int, rounds: int) -> list[dict[str, object
         busy = (usage(relay_port)[0] - before) / (16 * (requests // 4)) * 1e6
         row("small request, 16 connections", "carrier", "cpu", busy, "us")
         idle_peak = usage(relay_port)[1]
+        before, _ = usage(relay_port)
         pairs = [(stream(engine_port, megabytes), stream(relay_port, megabytes)) for _ in range(rounds)]
+        per_gigabyte = (usage(relay_port)[0] - before) / (rounds * megabytes / 1024)
         name = f"{megabytes} MiB stream"
         row(name, "direct", "throughput", statistics.median(d for d, _ in pairs), "MB/s")
         row(name, "carrier", "throughput", statistics.median(r for _, r in pairs), "MB/s")
         row(name, "carrier", "ratio to direct", statistics.median(r / d for d, r in pairs), "x")
+        row(name, "carrier", "cpu per GiB", per_gigabyte, "s")
         row(name, "carrier", "peak memory over idle", (usage(relay_port)[1] - idle_peak) / 1024, "MiB")
     finally:
         for process in (proxy, engine):
