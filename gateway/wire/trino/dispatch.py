@@ -23,6 +23,7 @@ from gateway.wire.trino.request import ClientRequest, Forwarded, upstream_header
 from gateway.wire.trino.transactions import TransactionIds, UnknownTransaction
 from gateway.wire.trino.uris import suffix_of
 
+BACKEND_ERRORS = "gateway_backend_errors_total"
 _REJECTED_LIMIT = 4_096
 
 
@@ -124,6 +125,7 @@ class Dispatcher:
             try:
                 return lease, await self._post(lease.backend, query, plan, request, origin, transaction)
             except Elsewhere as problem:
+                self._edge.count(BACKEND_ERRORS, {"backend": lease.backend.name, "event": "post"})
                 lease.release()
                 problems.append(str(problem))
                 exclude |= {lease.backend.name}

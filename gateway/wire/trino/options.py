@@ -36,6 +36,8 @@ class TrinoOptions:
     """How long a registered statement may be registered elsewhere (Trino's `query.client.timeout`)."""
     replay_writes: bool = False
     """Also statements that write. Only where no other gateway may have asked for their first page."""
+    unpolled_after_s: float = 60.0
+    """How long a registered statement keeps its slot without its first page being asked for."""
     silent_after_s: float = 330.0
     """A query of which nothing is seen for so long is looked up on its engine and settled."""
     on_foreign_page: Callable[[str, PageFacts], None] | None = None

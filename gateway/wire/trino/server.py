@@ -17,7 +17,7 @@ from gateway.wire.http.client import ConnectFailed, PoolFull, UpstreamError, Ups
 from gateway.wire.http.message import BodyTooLarge, ClientGone, Request
 from gateway.wire.http.responder import Responder
 from gateway.wire.trino import errors
-from gateway.wire.trino.dispatch import CannotRun, Dispatcher, Started, Ticket
+from gateway.wire.trino.dispatch import BACKEND_ERRORS, CannotRun, Dispatcher, Started, Ticket
 from gateway.wire.trino.documents import QueryResults, Stats
 from gateway.wire.trino.errors import Failure, failure_of
 from gateway.wire.trino.finder import CoordinatorFinder, TooManyLookups
@@ -448,6 +448,7 @@ class TrinoWire:
         ):
             return False
         replay = live.replay
+        self._edge.count(BACKEND_ERRORS, {"backend": live.backend.name, "event": "moved"})
         self._registry.drop_replay(live)
         live.moved = self._supervisor.spawn(self._dispatcher.move(live, replay), "move")
         await self._moved_page(live, live.moved, responder, origin)
@@ -476,6 +477,7 @@ class TrinoWire:
         origin: Forwarded,
     ) -> None:
         """The backend does not answer for this query any more: say so in the client's own terms."""
+        self._edge.count(BACKEND_ERRORS, {"backend": backend.name, "event": "page"})
         outcome = Outcome.FAILED if live is None else lost_outcome(live)
         failure = _lost_failure(backend, problem, outcome)
         if live is not None:

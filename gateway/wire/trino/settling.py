@@ -17,7 +17,7 @@ from gateway.wire.trino.registry import Live, Registry
 
 _TIMEOUT_S = 5.0
 _QUERY_INFO_LIMIT = 8 << 20
-_MAX_LOOKUPS = 16
+_MAX_LOOKUPS = 64
 
 
 def settle_page(query: Query, facts: PageFacts, bytes_out: int) -> bool:
@@ -76,7 +76,12 @@ class Settler:
 
     def sweep(self, now: float) -> None:
         """Look up silent queries. Registrations too old to be moved lose what they are kept for."""
-        silent = list(self._registry.silent(now - self._options.silent_after_s))
+        options = self._options
+        silent = [
+            live
+            for live in self._registry.silent(now - min(options.unpolled_after_s, options.silent_after_s))
+            if not live.polled or live.seen < now - options.silent_after_s
+        ]
         for live in silent[:_MAX_LOOKUPS]:
             live.seen = now
             self._supervisor.spawn(self._look_up(live), "look-up")
@@ -88,6 +93,10 @@ class Settler:
         """Ask the engine what became of a query whose client is silent or went on with another process."""
         document = await self._query_info(live)
         state = document.get("state")
+        if state is not None and not live.polled:
+            # Its first page was asked for through another process.
+            live.polled = True
+            self._registry.drop_replay(live)
         if state not in (None, "FINISHED", "FAILED"):
             return  # still running there: another process relays it
         error = document.get("errorCode")
@@ -98,8 +107,12 @@ class Settler:
             live.query.finish(Outcome.DISCONNECTED, error_code=name)
         elif state == "FAILED":
             live.query.finish(Outcome.FAILED, error_code=name)
+        elif live.polled:
+            live.query.finish(Outcome.UNKNOWN)
         else:
-            live.query.finish(Outcome.UNKNOWN if live.polled else Outcome.DISCONNECTED)
+            # Registered and never asked for: its slot is free again, so it must not start any more.
+            live.query.finish(Outcome.DISCONNECTED)
+            await self._cancel(live)
         self._registry.forget(live)
 
     async def _query_info(self, live: Live) -> dict[str, Any]:

@@ -454,6 +454,20 @@ async def test_another_process_serves_the_next_page(trino_server: TrinoAddress) 
         assert one.edge.backends.by_name["a"].running == 0
 
 
+async def test_a_statement_that_is_never_asked_for_gives_its_slot_back_and_cannot_start(one: Gateway) -> None:
+    first = await one.post("SELECT 1")
+    polled = await one.pages(await one.post("SELECT count(*) FROM tpch.sf100.lineitem"), limit=3)
+    assert one.edge.backends.by_name["a"].running == 2
+    one.wire._settler.sweep(asyncio.get_running_loop().time() + 100)
+    await eventually(lambda: one.edge.queries[0].outcome is not None)
+    assert one.edge.queries[0].outcome is Outcome.DISCONNECTED
+    assert one.edge.queries[1].outcome is None
+    await one.call("DELETE", polled[-1].next_path)
+    assert one.edge.backends.by_name["a"].running == 0
+    late = await one.pages(await one.call("GET", first.next_path))
+    assert late[-1].json["error"]["errorName"] == "USER_CANCELED"
+
+
 async def test_a_sibling_brings_pages_to_the_process_that_answers_them(
     trino_server: TrinoAddress, tmp_path: Path
 ) -> None:
