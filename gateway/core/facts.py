@@ -51,6 +51,9 @@ class Facts:
         except KeyError:
             raise Unanswered(probe) from None
 
+    def __reduce__(self) -> tuple[type[Facts], tuple[dict[Probe[Any], Any]]]:
+        return Facts, (dict(self._answers),)
+
     def __contains__(self, probe: Probe[Any]) -> bool:
         return probe in self._answers
 

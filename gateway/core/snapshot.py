@@ -40,6 +40,9 @@ class Snapshot:
             raise KeyError(f"the snapshot has no part {kind.__name__}")
         return part
 
+    def __reduce__(self) -> tuple[type[Snapshot], tuple[list[Part]]]:
+        return Snapshot, (list(self._parts.values()),)
+
     def __contains__(self, kind: type[Part]) -> bool:
         return kind in self._parts
 

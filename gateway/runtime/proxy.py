@@ -23,6 +23,7 @@ from gateway.metadata.model import Catalogue, Described
 from gateway.metadata.worker import MetadataWorker, Source
 from gateway.pipeline import STAGES
 from gateway.runtime import build
+from gateway.runtime.big import BigDecisions
 from gateway.runtime.doors import Doors
 from gateway.runtime.ledger import QueryLedger, log_in_listener
 from gateway.runtime.parts import snapshot_parts
@@ -76,6 +77,9 @@ class Proxy:
         self.admission = self._admission()
         self.identity = IdentityService(log_in_listener(audit, metrics))
         self.metadata = MetadataWorker(self._sources, self.snapshots.replace)
+        self.big = BigDecisions(
+            settings.limits.decide_cpu, lambda: metrics.count("gateway_decide_killed_total")
+        )
         self.ledger = QueryLedger(audit, metrics, history)
         self.edge = LiveEdge(
             authenticator=lambda: self.identity,
@@ -84,6 +88,7 @@ class Proxy:
                 STAGES,
                 self._answer_probe,
                 build.decider_limits(settings),
+                elsewhere=self.big.decide,
                 on_stage=_stage_timer(metrics),
             ),
             backends=self.backends,
@@ -96,6 +101,7 @@ class Proxy:
     async def start(self) -> None:
         """Serve. Raises OSError for an address that cannot be bound, SettingsError for identity files."""
         await self.identity.reload(self.settings.identity)
+        await self.big.start()
         if isinstance(self.admission, SocketAdmission):
             self.admission.start()
         self.backends.start()
@@ -139,6 +145,7 @@ class Proxy:
         self.edge.draining = True
         await self.doors.close()
         await self.supervisor.close()
+        await self.big.close()
         await self.backends.close()
         if isinstance(self.admission, SocketAdmission):
             await self.admission.close()
