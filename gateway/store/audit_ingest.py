@@ -28,14 +28,16 @@ from gateway.store.audit_chain import (
 )
 from gateway.store.audit_files import base_path, read_link, segments, write_link
 from gateway.store.history import STORE_ERRORS, describe
-from gateway.store.records import MICROSECONDS, QueryRecord, clean
+from gateway.store.records import MICROSECONDS, Row, clean, merge_row
 from gateway.store.store import Store
 from gateway.store.tables import audit_events, audit_heads, queries
 
 log = logging.getLogger(__name__)
 
-BATCH_LINES = 500
-BATCH_BYTES = MAX_LINE_BYTES
+BATCH_LINES = 256
+"""Reading so many holds the event loop for about a millisecond; each batch is one transaction."""
+
+FIRST_READ_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +104,14 @@ class AuditIngest:
     async def run_once(self) -> Ingested:
         """Everything that is in the files now."""
         records, problems = 0, []
-        for stream in await asyncio.to_thread(self._streams):
+        for stream in self._streams():
+            cursor = await self._cursor(stream)
             while True:
-                cursor = await self._cursor(stream)
-                batch = await asyncio.to_thread(read_batch, self._directory, stream, cursor, self._key)
+                batch = read_batch(self._directory, stream, cursor, self._key)
                 if batch.after == cursor:
                     break
                 await self._store_batch(stream, batch)
+                cursor = batch.after
                 records += len(batch.lines)
                 problems += [f"{stream}: {problem}" for problem in batch.problems]
         for problem in problems:
@@ -156,7 +159,7 @@ class AuditIngest:
             for group in _split_at_starts(batch.lines):
                 if _is_start(group[0]):
                     await _end_orphans(connection, process, group[0].record["time"])
-                await self._store.save_queries_in(connection, _queries_of(group, process))
+                await self._store.save_rows(connection, _rows_of(group, process))
             await self._save_events(connection, process, batch.lines)
             await self._save_cursor(connection, process, batch.after)
 
@@ -181,7 +184,7 @@ class AuditIngest:
 
 
 def read_batch(directory: Path, stream: str, cursor: Cursor, key: bytes) -> Batch:
-    """The next lines of a stream after `cursor`, at most 500 and 4 MiB, from one segment."""
+    """The next lines of a stream after `cursor`, a bounded number, from one segment."""
     files = segments(directory).get(stream, [])
     if cursor.link.segment == 0 and (base := read_link(base_path(directory, stream))) is not None:
         cursor = Cursor(base, 0)
@@ -204,7 +207,9 @@ def read_batch(directory: Path, stream: str, cursor: Cursor, key: bytes) -> Batc
 def _read_lines(path: Path, cursor: Cursor, key: bytes) -> Batch:
     with path.open("rb") as file:
         file.seek(cursor.offset)
-        data = file.read(BATCH_BYTES)
+        data = file.read(FIRST_READ_BYTES)
+        if data and b"\n" not in data:
+            data += file.read(MAX_LINE_BYTES)
     batch = Batch([], cursor)
     position, link, start = 0, cursor.link, cursor.offset
     while len(batch.lines) < BATCH_LINES and (end := data.find(b"\n", position)) >= 0:
@@ -248,44 +253,38 @@ async def _end_orphans(connection: AsyncConnection, process: str, started: float
     )
 
 
-def _queries_of(lines: list[Line], process: str) -> list[QueryRecord]:
-    found: dict[str, QueryRecord] = {}
+def _rows_of(lines: list[Line], process: str) -> dict[str, Row]:
+    rows: dict[str, Row] = {}
     for line in lines:
         if line.kind == "decided":
-            record = _from_decided(line.record, process)
+            merge_row(rows, _from_decided(line.record, process))
         elif line.kind == "finished":
-            record = _from_finished(line.record)
-        else:
-            continue
-        known = found.get(record.id)
-        found[record.id] = record if known is None else known.merged(record)
-    return [found[query_id] for query_id in sorted(found)]
+            merge_row(rows, _from_finished(line.record))
+    return rows
 
 
 _DECIDED = ("principal", "impersonator", "wire", "source", "peer", "kind", "fingerprint", "emitted", "engine")
-_DECIDED_MORE = ("backend_group", "decision", "refusal", "rule", "decide_ms")
+_DECIDED_MORE = ("backend_group", "decision", "refusal", "rule", "decide_ms", "groups", "relations")
 _FINISHED = ("outcome", "backend", "engine_query_id", "error_code", "rows", "bytes_out", "bytes_scanned")
 _FINISHED_MORE = ("queued_ms", "first_byte_ms", "total_ms")
+_FROM_DECIDED = (*_DECIDED, *_DECIDED_MORE)
+_FROM_FINISHED = (*_FINISHED, *_FINISHED_MORE)
 
 
-def _from_decided(record: dict[str, Any], process: str) -> QueryRecord:
-    return QueryRecord(
-        id=record["query_id"],
-        time=record["time"],
-        process=process,
-        groups=tuple(record.get("groups", ())),
-        relations=tuple(record.get("relations", ())),
-        trail=tuple(_step(step) for step in record.get("trail", ())),
-        **{name: record.get(name) for name in (*_DECIDED, *_DECIDED_MORE)},
-    )
+def _from_decided(record: dict[str, Any], process: str) -> Row:
+    row = {name: record.get(name) for name in _FROM_DECIDED}
+    row["id"] = record["query_id"]
+    row["time_us"] = int(record["time"] * MICROSECONDS)
+    row["process"] = process
+    row["trail"] = [_step(step) for step in record.get("trail", ())]
+    return row
 
 
-def _from_finished(record: dict[str, Any]) -> QueryRecord:
-    return QueryRecord(
-        id=record["query_id"],
-        time=record["time"] - (record.get("total_ms") or 0.0) / 1000,
-        **{name: record.get(name) for name in (*_FINISHED, *_FINISHED_MORE)},
-    )
+def _from_finished(record: dict[str, Any]) -> Row:
+    row = {name: record.get(name) for name in _FROM_FINISHED}
+    row["id"] = record["query_id"]
+    row["time_us"] = int((record["time"] - (record.get("total_ms") or 0.0) / 1000) * MICROSECONDS)
+    return row
 
 
 def _step(step: dict[str, Any] | str) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class HistoryWriter:
     async def _write_batch(self) -> bool:
         batch = [self._queue[i] for i in range(min(len(self._queue), self._limits.batch))]
         try:
-            await self._store.save_queries(_folded(batch))
+            await self._store.save_queries(item for item in batch if isinstance(item, QueryRecord))
             await self._vault.save(item for item in batch if isinstance(item, StatementText))
         except STORE_ERRORS as error:
             if not self._failing:
@@ -137,16 +137,6 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {getattr(error, 'orig', None) or type(error).__doc__ or ''}".split("\n")[
         0
     ]
-
-
-def _folded(batch: list[Item]) -> list[QueryRecord]:
-    """One record per query, sorted by id so that two writers lock rows in the same order."""
-    by_id: dict[str, QueryRecord] = {}
-    for item in batch:
-        if isinstance(item, QueryRecord):
-            known = by_id.get(item.id)
-            by_id[item.id] = item if known is None else known.merged(item)
-    return [by_id[query_id] for query_id in sorted(by_id)]
 
 
 def _size(item: Item) -> int:

@@ -12,6 +12,10 @@ MAX_NAME = 500
 MICROSECONDS = 1_000_000
 
 
+Row = dict[str, Any]
+"""Columns of the `queries` table; `id` and `time_us` are always there, a column that is not is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueryRecord:
     """What history keeps of a query. `time` is when it arrived (Unix seconds); None means not known (yet).
@@ -50,16 +54,15 @@ class QueryRecord:
     total_ms: float | None = None
     trail: tuple[Mapping[str, Any], ...] | None = None
 
-    def as_row(self) -> dict[str, Any]:
-        """For the `queries` table."""
-        row = {name: clean(getattr(self, name)) for name in _COLUMNS}
-        row["time_us"] = int(self.time * MICROSECONDS)
-        return row
+    def as_row(self) -> Row:
+        """For the `queries` table: what is known, by column."""
+        row = {name: value for name in _COLUMNS if (value := getattr(self, name)) is not None}
+        return row | {"time_us": int(self.time * MICROSECONDS)}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> QueryRecord:
         """From the `queries` table."""
-        known = {name: row[name] for name in _COLUMNS}
+        known: dict[str, Any] = {name: row.get(name) for name in _COLUMNS}
         for name in ("groups", "relations", "trail"):
             known[name] = None if known[name] is None else tuple(known[name])
         return cls(**known, time=row["time_us"] / MICROSECONDS)
@@ -68,13 +71,18 @@ class QueryRecord:
         """JSON-ready, every field, in the order above."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def merged(self, other: QueryRecord) -> QueryRecord:
-        """This record with what `other` knows, as the store would merge them."""
-        known = {name: getattr(other, name) for name in _COLUMNS if getattr(other, name) is not None}
-        if other.outcome == "unknown" and self.outcome is not None:
-            known["outcome"] = self.outcome
-        mine = {name: getattr(self, name) for name in _COLUMNS}
-        return QueryRecord(**{**mine, **known, "time": min(self.time, other.time)})
+
+def merge_row(rows: dict[str, Row], new: Row) -> None:
+    """Let a row fill in what is known of its id, by the rules by which the store merges them."""
+    known = rows.get(new["id"])
+    if known is None:
+        rows[new["id"]] = new
+        return
+    outcome, time_us = known.get("outcome"), known["time_us"]
+    known.update((name, value) for name, value in new.items() if value is not None)
+    known["time_us"] = min(time_us, new["time_us"])
+    if outcome is not None and new.get("outcome") == "unknown":
+        known["outcome"] = outcome
 
 
 _COLUMNS = tuple(field.name for field in fields(QueryRecord) if field.name != "time")

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.store.database import Database
+from gateway.store.merge import QueryMerge
 from gateway.store.migrate import HEAD, SchemaError, upgrade, usable_revision
-from gateway.store.records import EVERYTHING, MICROSECONDS, BadCursor, Page, QueryFilter, QueryRecord
+from gateway.store.records import (
+    EVERYTHING,
+    MICROSECONDS,
+    BadCursor,
+    Page,
+    QueryFilter,
+    QueryRecord,
+    Row,
+    merge_row,
+)
 from gateway.store.tables import audit_events, jobs, queries, statements
 
 MAX_LIMIT = 1000
@@ -48,6 +57,7 @@ class Store:
     def __init__(self, database: Database, revision: str) -> None:
         self.database = database
         self.revision = revision
+        self._merge = QueryMerge(database.is_sqlite)
 
     @classmethod
     async def open(cls, url: str, *, migrate: bool = True) -> Store:
@@ -73,13 +83,16 @@ class Store:
 
     async def save_queries(self, records: Iterable[QueryRecord]) -> None:
         """Insert, or merge into what is known of the same ids. Idempotent, and order does not matter."""
+        rows: dict[str, Row] = {}
+        for record in records:
+            merge_row(rows, record.as_row())
         async with self.database.write() as connection:
-            await self.save_queries_in(connection, records)
+            await self.save_rows(connection, rows)
 
-    async def save_queries_in(self, connection: AsyncConnection, records: Iterable[QueryRecord]) -> None:
-        """As `save_queries`, inside the caller's transaction."""
-        if rows := [record.as_row() for record in records]:
-            await connection.execute(_merge(self.database.is_sqlite), rows)
+    async def save_rows(self, connection: AsyncConnection, rows: Mapping[str, Row]) -> None:
+        """Merge rows by id, inside the caller's transaction."""
+        if rows:
+            await self._merge.run(connection, [rows[query_id] for query_id in sorted(rows)])
 
     async def query(self, query_id: str) -> QueryRecord | None:
         """By the gateway's id, or else by the engine's (its newest)."""
@@ -184,23 +197,6 @@ def _parse_cursor(cursor: str) -> tuple[int, str]:
     if not dot or not query_id or not time_us.isdecimal() or len(time_us) > 18 or "\0" in query_id:
         raise BadCursor("the cursor is not one that an earlier page gave")
     return int(time_us), query_id
-
-
-def _merge(is_sqlite: bool) -> sa.sql.dml.Insert:
-    """INSERT … ON CONFLICT that lets each record fill in what it knows: idempotent, in any order."""
-    insert = sqlite.insert(queries) if is_sqlite else postgresql.insert(queries)
-    new, old = insert.excluded, queries.c
-    updates: dict[str, Any] = {
-        column.name: sa.func.coalesce(new[column.name], column)
-        for column in queries.columns
-        if column.name not in ("id", "time_us", "outcome")
-    }
-    updates["time_us"] = sa.case((new.time_us < old.time_us, new.time_us), else_=old.time_us)
-    known = sa.func.coalesce(new.outcome, old.outcome)
-    updates["outcome"] = sa.case(
-        (new.outcome == "unknown", sa.func.coalesce(old.outcome, new.outcome)), else_=known
-    )
-    return insert.on_conflict_do_update(index_elements=["id"], set_=updates)
 
 
 __all__: Sequence[str] = [
