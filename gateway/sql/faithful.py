@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ from gateway.sql.dialects.clickhouse import printing as clickhouse_printing
 from gateway.sql.dialects.clickhouse import tokens as clickhouse
 from gateway.sql.dialects.trino import printing as trino_printing
 from gateway.sql.dialects.trino import tokens as trino
+
+# sqlglot logs whole statements, literals included, that it does not understand.
+logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)

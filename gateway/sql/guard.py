@@ -65,6 +65,8 @@ def guard(text: str, dialect: Wire, limits: SqlLimits = DEFAULT_LIMITS) -> Bound
     skeleton = plain[:-1].encode("ascii")
     if skeleton.translate(None, _ALLOWED[dialect]) or b"{#" in skeleton:
         return _misspelt(text, dialect)
+    if dialect is Wire.CLICKHOUSE and "{#" in text and (template := _template(text)) is not None:
+        return _refuse(RefusalCode.SYNTAX, _TEMPLATE, text, template)
     count = len(skeleton.translate(_WORDS_ONLY).split()) + len(skeleton.translate(None, _WORDS + _SPACES))
     if count > limits.max_tokens:
         message = f"The statement has {count} tokens; at most {limits.max_tokens} are accepted."
@@ -75,6 +77,19 @@ def guard(text: str, dialect: Wire, limits: SqlLimits = DEFAULT_LIMITS) -> Bound
     if depth > limits.max_depth:
         return _too_deep(text, dialect, limits.max_depth)
     return _chains(skeleton, limits.max_chain) or Bounds(size, count, depth)
+
+
+_TEMPLATE = "{# is not SQL; a template was sent unrendered."
+
+
+def _template(text: str) -> int | None:
+    """Where a `{` meets a `#` comment: sqlglot takes `{# … #}` for a comment of its own."""
+    previous = ""
+    for match in TOKENS[Wire.CLICKHOUSE].finditer(text):
+        if previous == "{" and match.group().startswith("#"):
+            return match.start() - 1
+        previous = match.group()
+    return None
 
 
 def _size(text: str) -> int | None:
@@ -98,7 +113,7 @@ def _depth(skeleton: bytes, most: int) -> int | None:
         left, depth = inner, depth + 1
     if depth > most:
         return depth
-    if (b"[" in brackets or b"{" in brackets) and not _matches(brackets):
+    if len(brackets.translate(None, b"[]{}")) != len(brackets) and not _matches(brackets):
         return None
     return max(depth, _case_depth(skeleton, most))
 
@@ -172,7 +187,7 @@ def _broken(text: str) -> str:
 
 def _forbidden(symbol: str, text: str, end: int, dialect: Wire) -> str | None:
     if symbol == "{" and text[end : end + 1] == "#":
-        return "{# is not SQL; a template was sent unrendered."
+        return _TEMPLATE
     if dialect is Wire.CLICKHOUSE and symbol == "$":
         return "A name that contains $ must be quoted."
     if dialect is Wire.CLICKHOUSE and symbol == "#":

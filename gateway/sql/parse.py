@@ -97,6 +97,9 @@ class Parsed:
 
 def start_of(node: exp.Expr) -> int | None:
     """The offset of a node in the text it was parsed from, from the first identifier that has one."""
+    if isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier):
+        starts = [part.meta["start"] for part in node.parts if "start" in part.meta]
+        return min(starts, default=None)
     for part in node.walk():
         start = part.meta.get("start") if part.args else None
         if isinstance(start, int):

@@ -226,7 +226,7 @@ def function_name(node: object) -> str:
     if isinstance(node, exp.Anonymous):
         name = node.name
         inner = node.expressions[0] if node.expressions else None
-        if name.upper() == "TABLE" and isinstance(inner, exp.Func):
+        if name.upper() == "TABLE" and isinstance(inner, (exp.Func, exp.Dot)):
             return function_name(inner)
         return name
     if isinstance(node, (exp.AnonymousAggFunc, exp.ParameterizedAgg)):
@@ -234,7 +234,7 @@ def function_name(node: object) -> str:
     if isinstance(node, exp.Func):
         return node.sql_name()
     if isinstance(node, exp.Dot):
-        return ".".join(part.name for part in node.parts)
+        return ".".join([*(part.name for part in node.parts[:-1]), function_name(node.expression)])
     return type(node).__name__
 
 
@@ -377,7 +377,7 @@ def _among(elements: list[exp.Expr], wanted: str, dialect: Wire) -> exp.CTE | No
 def _table_argument(node: exp.Anonymous, parsed: Parsed, statement: Statement) -> Iterator[Reference]:
     """Trino's `f(input => TABLE(t))`: a table that sqlglot shows as a column."""
     argument = node.expressions[0] if node.expressions else None
-    if not isinstance(argument, (exp.Column, exp.Dot)):
+    if not isinstance(argument, (exp.Column, exp.Dot)) or isinstance(node.parent, exp.Table):
         return
     parts = tuple(part.name for part in argument.parts)
     if len(parts) == 1 and visible_cte(node, parts[0], parsed.dialect) is not None:
