@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.identity.contract import AuthenticationFailed, Credentials
 from gateway.settings import SettingsError
@@ -225,3 +226,13 @@ async def test_hs_with_public_keys_is_a_settings_error(door: Door, rsa_signer: S
     door.write("keys.json", json.dumps({"keys": [{"kty": "oct", "k": "eA"}]}))
     with pytest.raises(SettingsError, match="none of the 1 keys can check RS256"):
         await door.configure("jwt: [{issuer: i, audience: a, algorithms: [RS256], jwks_file: keys.json}]")
+
+
+@pytest.mark.filterwarnings("ignore:The RSA key is")
+async def test_a_key_that_is_too_short_is_not_used_even_if_it_signs(door: Door, rsa_signer: Signer) -> None:
+    short = Signer(rsa.generate_private_key(65537, 1024), "RS256", "short")
+    door.write("keys.json", json.dumps({"keys": [rsa_signer.jwk, short.jwk]}))
+    await door.configure(f"jwt: [{{issuer: '{ISSUER}', audience: {AUDIENCE}, jwks_file: keys.json}}]")
+    with pytest.raises(AuthenticationFailed):
+        await door.service.authenticate(Credentials(token=short.token()))
+    assert door.reasons() == ["unknown key id"]
