@@ -24,6 +24,20 @@ from gateway.wire.trino.uris import suffix_of
 _TIMEOUT_S = 10.0
 _LIMIT = 16 << 20
 _MEMBERS = ("state", "queryType", "updateType", "errorType", "errorCode", "scheduled")
+# What the client sent itself. Session properties are left out: the gateway adds its own.
+_SESSION_MEMBERS = (
+    "source",
+    "catalog",
+    "schema",
+    "path",
+    "timeZoneKey",
+    "locale",
+    "userAgent",
+    "clientInfo",
+    "clientTags",
+    "clientCapabilities",
+    "traceToken",
+)
 _STATS_SKIPPED = frozenset({"operatorSummaries", "optimizerRulesSummaries", "stageGcStatistics"})
 
 
@@ -92,7 +106,7 @@ class OwnedQueries:
         live = self._registry.get(query_id)
         shown: dict[str, Any] = {
             "queryId": query_id,
-            "session": {"queryId": query_id, "user": principal.name},
+            "session": _session(info.get("session"), query_id, principal),
             **{name: info[name] for name in _MEMBERS if name in info},
         }
         if live is not None:
@@ -105,6 +119,13 @@ class OwnedQueries:
                 if not isinstance(value, (dict, list)) and name not in _STATS_SKIPPED
             }
         return orjson.dumps(shown)
+
+
+def _session(session: Any, query_id: str, principal: Principal) -> dict[str, Any]:
+    shown = {"queryId": query_id, "user": principal.name}
+    if isinstance(session, dict):
+        shown |= {name: session[name] for name in _SESSION_MEMBERS if name in session}
+    return shown
 
 
 def _is_own(info: dict[str, Any], backend: Backend, principal: Principal) -> bool:

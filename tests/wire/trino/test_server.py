@@ -393,13 +393,15 @@ async def test_authentication(one: Gateway) -> None:
 
 
 async def test_a_query_is_shown_to_its_owner_only(one: Gateway) -> None:
-    first = await one.post("SELECT count(*) FROM tpch.sf100.lineitem")
+    first = await one.post("SELECT count(*) FROM tpch.sf100.lineitem", X_Trino_Client_Tags="a, b")
     query_id = first.json["id"]
     await one.call("GET", first.next_path)
     path = f"/v1/query/{query_id}"
     mine = await one.call("GET", path, headers=USER)
     assert mine.json["query"] == "SELECT count(*) FROM tpch.sf100.lineitem"
+    assert mine.json["session"]["clientTags"] == ["a", "b"]
     assert "outputStage" not in mine.json
+    assert "systemProperties" not in mine.json["session"]
     stranger = await one.call("GET", path, headers={"X-Trino-User": "mallory"})
     unknown = await one.call("GET", path[:-11] + "99999_kb4aw", headers={"X-Trino-User": "mallory"})
     assert (stranger.status, stranger.body) == (unknown.status, unknown.body) == (404, b"Query not found")
