@@ -62,11 +62,11 @@ _agg("histogram", "x", lambda c: map_of(first(c), BIGINT), "histogram({0})", "CA
 _agg("approx_distinct", "x d?", BIGINT, "approx_count_distinct({0})", "CAST({} AS BIGINT)")
 _agg("approx_percentile", "i d", BIGINT, "quantile_disc({0}, {1})", "CAST({} AS BIGINT)")
 _agg("approx_percentile", "n d", lambda c: REAL if first(c).base == "real" else DOUBLE,
-     "approx_quantile(CAST({0} AS DOUBLE), {1})", "CAST({} AS {T})")  # fmt: skip
+     "approx_quantile(CAST({0} AS DOUBLE), CAST({1} AS FLOAT))", "CAST({} AS {T})")  # fmt: skip
 _agg("approx_percentile", "i a", array(BIGINT), lambda c: f"quantile_disc({c.args[0].sql}, {_fractions(c)})",
      "CAST({} AS BIGINT[])")  # fmt: skip
 _agg("approx_percentile", "n a", array(DOUBLE),
-     lambda c: f"approx_quantile(CAST({c.args[0].sql} AS DOUBLE), {_fractions(c)})", "CAST({} AS DOUBLE[])")  # fmt: skip
+     lambda c: f"approx_quantile(CAST({c.args[0].sql} AS DOUBLE), CAST({c.args[1].sql} AS FLOAT[]))", "CAST({} AS DOUBLE[])")  # fmt: skip
 for _name, _duck in (
     ("stddev", "stddev_samp"), ("stddev_samp", "stddev_samp"), ("stddev_pop", "stddev_pop"), ("variance", "var_samp"),
     ("var_samp", "var_samp"), ("var_pop", "var_pop"), ("skewness", "skewness"), ("kurtosis", "kurtosis"),

@@ -29,6 +29,8 @@ class ColumnInfo:
     type: TrinoType
     nullable: bool = True
     comment: str | None = None
+    hidden: bool = False
+    """Can be named, but is no part of `*`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from zoneinfo import ZoneInfo
 
 from sqlglot import exp
@@ -110,7 +110,6 @@ class Expressions:
         self.parameters = list(parameters)
         self.casts = Casts(session.zone)
         self.clause = Clause("SELECT", aggregates=True, windows=True)
-        self._placeholders = 0
         self._lambdas = 0
         self._depth = 0
         self._window_names: dict[str, exp.Window] = {}
@@ -162,6 +161,12 @@ class Expressions:
             fail("INVALID_LITERAL", f"Invalid decimal literal '{digits}': more than 38 digits", place)
         value = f"{found[1]}{found[2] or '0'}.{fraction}" if fraction else f"{found[1]}{found[2] or '0'}"
         return Typed(f"CAST('{value}' AS DECIMAL({precision},{len(fraction)}))", decimal(precision, len(fraction)))
+
+    def wrong_parameters(self) -> NoReturn:
+        fail(
+            "INVALID_PARAMETER_USAGE",
+            f"Incorrect number of parameters: expected {len(self.source.placeholders)} but found {len(self.parameters)}",
+        )
 
     # -- comparison
 
@@ -373,15 +378,12 @@ def _json_literal(self: Expressions, node: exp.ParseJSON, scope: Scope) -> Typed
     return Typed(f"{HELPERS}.parse_json({value.sql})", JSON)
 
 
-@_node(exp.Placeholder)
-def _placeholder(self: Expressions, node: exp.Placeholder, scope: Scope) -> Typed:
-    index = self._placeholders
-    self._placeholders += 1
+def _parameter(self: Expressions, offset: int | None) -> Typed:
+    """The value of a question mark: they count in the order of the text, whatever the order of translation."""
+    places = self.source.placeholders
+    index = places.index(offset) if offset in places else 0
     if index >= len(self.parameters):
-        fail(
-            "INVALID_PARAMETER_USAGE",
-            f"Incorrect number of parameters: expected {index + 1} but found {len(self.parameters)}",
-        )
+        self.wrong_parameters()
     parameter = self.parameters[index]
     before, self.source = self.source, parameter.source
     try:
@@ -547,10 +549,11 @@ def _distinct_from(self: Expressions, node: exp.Expression, scope: Scope) -> Typ
 def _is(self: Expressions, node: exp.Is, scope: Scope) -> Typed:
     value = self.expression(node.this, scope)
     right = node.expression
+    word = "IS NOT" if node.args.get("negate") else "IS"
     if isinstance(right, exp.Null):
-        return Typed(f"({value.sql} IS NULL)", BOOLEAN)
+        return Typed(f"({value.sql} {word} NULL)", BOOLEAN)
     if isinstance(right, exp.Boolean):
-        return Typed(f"({value.sql} IS {'TRUE' if right.this else 'FALSE'})", BOOLEAN)
+        return Typed(f"({value.sql} {word} {'TRUE' if right.this else 'FALSE'})", BOOLEAN)
     fail("SYNTAX_ERROR", "IS takes NULL, TRUE or FALSE", self.source.of(right))
 
 
@@ -559,6 +562,8 @@ def _between(self: Expressions, node: exp.Between, scope: Scope) -> Typed:
     value = self.expression(node.this, scope)
     low, high = self.expression(node.args["low"], scope), self.expression(node.args["high"], scope)
     place = self.source.operator(node)
+    if node.args.get("symmetric"):
+        fail("NOT_SUPPORTED", "The embedded engine has no BETWEEN SYMMETRIC", place)
     at_least = self.compare(">=", value, low, place).sql
     return Typed(f"({at_least} AND {self.compare('<=', value, high, place).sql})", BOOLEAN)
 
@@ -615,7 +620,8 @@ def _like_with(self: Expressions, node: exp.Expression, escape: exp.Expression |
                  self.source.of(node))  # fmt: skip
     subject = self.casts.implicit(value, VARCHAR).sql
     suffix = "" if escape is None else f" ESCAPE {self.expression(escape, scope).sql}"
-    return Typed(f"({subject} LIKE {self.casts.implicit(pattern, VARCHAR).sql}{suffix})", BOOLEAN)
+    word = "NOT LIKE" if node.args.get("negate") else "LIKE"
+    return Typed(f"({subject} {word} {self.casts.implicit(pattern, VARCHAR).sql}{suffix})", BOOLEAN)
 
 
 @_node(exp.AtTimeZone)
@@ -865,7 +871,9 @@ def _scalar_subquery(self: Expressions, node: exp.Expression, scope: Scope) -> T
 
 @_node(exp.Anonymous)
 def _call(self: Expressions, node: exp.Anonymous, scope: Scope) -> Typed:
-    name, _ = call_of(node)
+    name, offset = call_of(node)
+    if name == "parameter":
+        return _parameter(self, offset)
     place = self.source.of(node)
     if name not in FUNCTIONS:
         fail("FUNCTION_NOT_FOUND", f"Function '{name}' not registered", place)

@@ -147,7 +147,7 @@ def columns(analysis: Analysis, source: Source, index: int) -> Work:
     rows = [
         [one.name.lower(), display(one.type), "", one.comment or ""]
         for one in relation.columns
-        if like is None or like.fullmatch(one.name.lower())
+        if not one.hidden and (like is None or like.fullmatch(one.name.lower()))
     ]
     return texts(["Column", "Type", "Extra", "Comment"], rows)
 

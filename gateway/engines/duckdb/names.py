@@ -13,14 +13,14 @@ SPECIAL = frozenset({"try", "grouping", "decimal_literal", "char_literal"})
 FUNCTIONS = frozenset(SCALARS) | frozenset(HANDLERS) | frozenset(AGGREGATES) | frozenset(WINDOWS) | SPECIAL
 
 # Names that are syntax of their own in the parser, with arguments that are not a plain list.
-_SYNTAX = frozenset({
-    "trim", "substring", "array", "map", "row", "struct", "cast", "try_cast", "extract", "position", "exists", "any",
-    "all", "some", "unnest", "lateral", "table", "values", "in", "over", "json_object", "json_array", "interval",
-    "var_map", "list", "date_time", "timestamp", "time", "char", "varchar", "decimal", "json", "object", "nullable",
-    "variadic", "xml_table", "json_table", "localtime", "localtimestamp", "current_date", "current_time",
-    "current_timestamp", "current_user", "columns", "matches", "match", "string", "double", "real", "int", "union",
-})  # fmt: skip
+_SYNTAX = frozenset({"trim", "substring"})
 
-CALLABLE = (FUNCTIONS | frozenset(name.lower() for name in Parser.FUNCTIONS)) - _SYNTAX
-"""Names whose calls keep name and arguments through the parser (`syntax.py`). The parser's own functions are among
-them, so that one that Trino does not have is told as such, in its place."""
+CALLABLE = FUNCTIONS - _SYNTAX
+"""Names whose calls keep name and arguments through the parser (`syntax.py`)."""
+
+_PARSED = frozenset({
+    "array", "map", "row", "struct", "cast", "try_cast", "extract", "position", "json_object", "json_array", "var_map",
+    "list", "object", "nullable", "variadic", "columns", "matches", "match",
+})  # fmt: skip
+UNKNOWN_TO_TRINO = frozenset(name.lower() for name in Parser.FUNCTIONS) - FUNCTIONS - _SYNTAX - _PARSED
+"""Functions of the parser that we do not have: kept as calls too, so that they are refused in their place."""

@@ -94,16 +94,13 @@ class Queries(Expressions):
 
     def top(self, node: exp.Expression) -> Output:
         """The whole statement; checks that every parameter was used."""
-        output = self.query(node, None)
         self.check_parameters()
-        return output
+        return self.query(node, None)
 
     def check_parameters(self) -> None:
-        if self.parameters and self._placeholders < len(self.parameters):
-            fail(
-                "INVALID_PARAMETER_USAGE",
-                f"Incorrect number of parameters: expected {self._placeholders} but found {len(self.parameters)}",
-            )
+        """As many values as question marks."""
+        if len(self.parameters) != len(self.source.placeholders):
+            self.wrong_parameters()
 
     def query(self, node: exp.Expression, parent: Scope | None) -> Output:
         """Any query: SELECT, set operation, VALUES, or one in brackets."""
@@ -272,9 +269,6 @@ class Queries(Expressions):
             self._window_names = before
 
     def _select_body(self, node: exp.Select, parent: Scope | None) -> Output:
-        for unsupported in ("match", "laterals", "pivots"):
-            if node.args.get(unsupported):
-                fail("NOT_SUPPORTED", f"The embedded engine has no {unsupported.upper()}", self.source.of(node))
         if not node.expressions:
             self._empty_list(node)
         source = self._from(node, parent)
@@ -382,7 +376,6 @@ class Queries(Expressions):
         return any(self._aggregates_in(one) for one in node.iter_expressions())
 
     def _check_grouped(self, items: list[_Item], keys: set[str], scope: Scope, having: exp.Expression | None) -> None:
-        before = self._placeholders
         for item in items:
             if item.node is None:
                 if item.value.sql not in keys:
@@ -392,7 +385,6 @@ class Queries(Expressions):
                 self._check_key(item.node, keys, scope)
         if having is not None:
             self._check_key(having.this, keys, scope)
-        self._placeholders = before
 
     def _check_key(self, node: exp.Expression, keys: set[str], scope: Scope) -> None:
         if isinstance(node, exp.Column | exp.Identifier):
@@ -405,7 +397,7 @@ class Queries(Expressions):
             name = node.sql(dialect="trino")
             fail("EXPRESSION_NOT_AGGREGATE", f"'{name}' must be an aggregate expression or appear in GROUP BY clause",
                  self.source.of(node))  # fmt: skip
-        if isinstance(node, exp.Query | exp.Lambda | exp.Filter | exp.WithinGroup | exp.Placeholder | exp.Literal):
+        if isinstance(node, exp.Query | exp.Lambda | exp.Filter | exp.WithinGroup | exp.Literal):
             return
         if isinstance(node, exp.Count) or (isinstance(node, exp.Anonymous) and call_of(node)[0] in {*AGGREGATES, "grouping"}):
             return
@@ -433,11 +425,7 @@ class Queries(Expressions):
             return False
         if isinstance(node, exp.Star | exp.Interval):
             return False
-        before = self._placeholders
-        try:
-            sql = self.expression(node, scope).sql
-        finally:
-            self._placeholders = before
+        sql = self.expression(node, scope).sql
         return sql in keys or f"({sql})" in keys
 
     # -- ORDER BY, LIMIT
@@ -558,8 +546,6 @@ class Queries(Expressions):
     def _joins(self, first: _From, joins: Sequence[exp.Expression], parent: Scope | None) -> tuple[str, list[Field]]:
         sql, fields = first.sql, list(first.fields)
         for join in joins:
-            if str(join.args.get("method") or "").upper() == "NATURAL":
-                fail("NOT_SUPPORTED", "Natural join not supported", self.source.of(join))
             right = self._relation(join.this, parent, fields)
             if join.this.args.get("joins") and not isinstance(join.this, exp.Subquery):
                 right = _From(*self._joins(right, join.this.args["joins"], parent))
@@ -679,8 +665,6 @@ class Queries(Expressions):
     def _table(self, node: exp.Table) -> _From:
         if not isinstance(node.this, exp.Identifier):
             fail("NOT_SUPPORTED", "The embedded engine has no table functions", self.source.of(node))
-        if node.args.get("version") is not None:
-            fail("NOT_SUPPORTED", "This connector does not support versioned tables", self.source.of(node))
         cte = self._cte_named(node)
         if cte is not None:
             alias = self.alias()
@@ -694,7 +678,10 @@ class Queries(Expressions):
         else:
             read = relation.sql
         self.used[(catalog, schema, name)] = relation
-        fields = [Field(one.name, one.type, f"{alias}.{quote(one.name)}") for one in relation.columns]
+        fields = [
+            Field(one.name, one.type, f"{alias}.{quote(one.name)}", hidden_from_star=one.hidden)
+            for one in relation.columns
+        ]
         return self._with_alias(node, f"{read} AS {alias}", fields, (catalog, schema))
 
     def _with_alias(self, node: exp.Table, sql: str, fields: list[Field], qualifiers: tuple[str, ...]) -> _From:

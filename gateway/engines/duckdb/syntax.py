@@ -18,7 +18,8 @@ from sqlglot.tokens import Token, TokenType
 
 from gateway.core.statement import Position
 from gateway.engines.duckdb.failures import fail
-from gateway.engines.duckdb.names import CALLABLE
+from gateway.engines.duckdb.parts import unknown_part
+from gateway.engines.duckdb.names import CALLABLE, UNKNOWN_TO_TRINO
 
 MAX_TEXT = 1_000_000
 MAX_DEPTH = 250
@@ -98,6 +99,11 @@ class Source:
         rest.text, rest.tokens = self.text, self.tokens[index:]
         return rest
 
+    @property
+    def placeholders(self) -> list[int]:
+        """The offsets of the question marks, in order."""
+        return [token.start for token in self.tokens if token.token_type == TokenType.PLACEHOLDER]
+
     # -- parsing
 
     def parse(self) -> exp.Expression:
@@ -117,7 +123,18 @@ class Source:
             first = self.tokens[0]
             fail("SYNTAX_ERROR", f"mismatched input '{_unmarked(first.text)}'", self.place(first.start))
         _unmark(tree)
+        if found := unknown_part(tree):
+            node, part = found
+            self._refuse_part(node, part)
         return tree
+
+    def _refuse_part(self, node: exp.Expression, part: str) -> NoReturn:
+        place = self.of(node)
+        if part == "method":
+            fail("NOT_SUPPORTED", "Natural join not supported", place)
+        if part == "version":
+            fail("NOT_SUPPORTED", "This connector does not support versioned tables", place)
+        fail("NOT_SUPPORTED", f"The embedded engine has no {part.replace('_', ' ').upper()} here", place)
 
     def select_list(self, index: int) -> list[exp.Expression]:
         """The comma-separated expressions from a token on, parsed as a SELECT list."""
@@ -191,9 +208,11 @@ def _mark_calls(tokens: Sequence[Token]) -> list[Token]:
         follows = tokens[index + 1] if index + 1 < len(tokens) else None
         name = token.text.lower()
         previous = tokens[index - 1].token_type if index else None
-        if follows is None or previous in _NOT_BEFORE_CALL or token.token_type == TokenType.IDENTIFIER:
+        if token.token_type == TokenType.PLACEHOLDER:
+            out += [_renamed(token, "parameter"), _bracket(token, "("), _bracket(token, ")")]
+        elif follows is None or previous in _NOT_BEFORE_CALL or token.token_type == TokenType.IDENTIFIER:
             out.append(token)
-        elif follows.token_type == TokenType.L_PAREN and name in CALLABLE and not _clause(name, previous):
+        elif follows.token_type == TokenType.L_PAREN and _is_call(token, name, previous):
             out.append(_renamed(token, name))
         elif follows.token_type == TokenType.STRING and name in _LITERAL_PREFIXES:
             out += [_renamed(token, f"{name}_literal"), _bracket(token, "(")]
@@ -206,9 +225,10 @@ def _mark_calls(tokens: Sequence[Token]) -> list[Token]:
     return out
 
 
-def _clause(name: str, previous: TokenType | None) -> bool:
-    """`count(*) FILTER (…)` is a clause, `filter(a, x -> …)` a function."""
-    return name == "filter" and previous in _CLOSING
+def _is_call(token: Token, name: str, previous: TokenType | None) -> bool:
+    if name == "filter" and previous in _CLOSING:
+        return False  # `count(*) FILTER (…)` is a clause, `filter(a, x -> …)` a function
+    return name in CALLABLE or (token.token_type == TokenType.VAR and name in UNKNOWN_TO_TRINO)
 
 
 def _literal_opened(tokens: Sequence[Token], index: int) -> bool:

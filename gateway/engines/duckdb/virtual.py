@@ -51,14 +51,16 @@ _ARROW: dict[str, Any] = {
 
 
 def _columns(spec: str) -> tuple[ColumnInfo, ...]:
-    """`name` is varchar, `name:b` bigint, `:z` boolean, `:a` array(varchar), `:T` timestamp(3) with time zone."""
+    """`-name` is hidden; `name` is varchar, `name:b` bigint, `:z` boolean, `:a` array(varchar), `:T` timestamp(3) with time zone."""
     parts = (one.partition(":") for one in spec.split())
-    return tuple(ColumnInfo(name, _KINDS[kind or "v"]) for name, _, kind in parts)
+    return tuple(
+        ColumnInfo(name.removeprefix("-"), _KINDS[kind or "v"], hidden=name.startswith("-")) for name, _, kind in parts
+    )
 
 
 _INFORMATION: dict[str, str] = {
     "tables": "table_catalog table_schema table_name table_type",
-    "columns": "table_catalog table_schema table_name column_name ordinal_position:b column_default is_nullable data_type",
+    "columns": "table_catalog table_schema table_name column_name ordinal_position:b column_default is_nullable data_type -comment -extra_info",
     "schemata": "catalog_name schema_name",
     "views": "table_catalog table_schema table_name view_definition",
     "roles": "role_name",
@@ -193,9 +195,10 @@ def _tables(v: VirtualTables, c: Catalogs, catalog: str) -> Rows:
 
 def _columns_rows(v: VirtualTables, c: Catalogs, catalog: str) -> Rows:
     for one in v.relations(c, catalog):
-        for index, column in enumerate(one.columns, 1):
+        for index, column in enumerate((c for c in one.columns if not c.hidden), 1):
             nullable = "YES" if column.nullable else "NO"
-            yield (catalog, one.schema, one.name.lower(), column.name.lower(), index, None, nullable, display(column.type))
+            place = (catalog, one.schema, one.name.lower(), column.name.lower(), index)
+            yield (*place, None, nullable, display(column.type), column.comment, None)
 
 
 def _views(v: VirtualTables, c: Catalogs, catalog: str) -> Rows:
@@ -227,7 +230,7 @@ def _jdbc_tables(v: VirtualTables, c: Catalogs, _: str) -> Rows:
 def _jdbc_columns(v: VirtualTables, c: Catalogs, _: str) -> Rows:
     for catalog in v.catalogs(c):
         for one in sorted(v.relations(c, catalog), key=lambda r: (r.schema, r.name)):
-            for index, column in enumerate(one.columns, 1):
+            for index, column in enumerate((c for c in one.columns if not c.hidden), 1):
                 yield _jdbc_column(catalog, one, column, index)
 
 
