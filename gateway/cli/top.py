@@ -1,4 +1,4 @@
-"""`gateway top`: what runs now, who runs it, and the key to stop it.
+"""What `gateway top` shows: what runs now, who runs it, and the key to stop it.
 
 On a terminal a live table; into a pipe one table; with `--json` the same as data.
 """
@@ -6,11 +6,9 @@ On a terminal a live table; into a pipe one table; with `--json` the same as dat
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -25,32 +23,6 @@ if TYPE_CHECKING:
 COLUMNS = ("age", "state", "kind", "engine", "backend", "principal", "progress", "rows", "bytes", "id")
 BAR_CELLS = 10
 _PARTS = " ▏▎▍▌▋▊▉█"
-
-
-def top(
-    admin: Annotated[
-        str, typer.Option(envvar="GATEWAY_ADMIN", help="The admin API: a socket's path or a URL.")
-    ] = "/run/gateway/admin.sock",
-    interval: Annotated[float, typer.Option(min=0.2, max=60, help="Seconds between refreshes.")] = 1.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print once, as JSON.")] = False,
-    once: Annotated[bool, typer.Option("--once", help="Print one table and leave.")] = False,
-) -> None:
-    """Show running queries, live; look at one's trail; stop one. Over a URL, $GATEWAY_ADMIN_TOKEN is the token."""
-    try:
-        run_top(target_of(admin, os.environ.get("GATEWAY_ADMIN_TOKEN")), interval, as_json=as_json, once=once)
-    except ValueError as error:
-        _fail(str(error), 2)
-
-
-def target_of(admin: str, token: str | None) -> Target:
-    """Where `admin` points. Raises ValueError."""
-    from gateway.admin.client import Target
-
-    if "://" not in admin:
-        return Target(socket=Path(admin))
-    if not token:
-        raise ValueError("the admin API over a URL needs its token in $GATEWAY_ADMIN_TOKEN")
-    return Target(url=admin, token=token)
 
 
 def run_top(target: Target, interval: float = 1.0, *, as_json: bool = False, once: bool = False) -> None:

@@ -93,11 +93,16 @@ class NoTracer:
 
 
 class OtelTracer:
-    """Spans through the OpenTelemetry SDK, exported as its environment variables say (OTLP)."""
+    """Spans through the OpenTelemetry SDK; `flush` sends what is left, for a bounded time."""
 
-    def __init__(self, tracer: Any, api: Any) -> None:
+    def __init__(self, tracer: Any, api: Any, provider: Any = None) -> None:
         self._tracer = tracer
         self._api = api
+        self._provider = provider
+
+    def flush(self, timeout_s: float = 2.0) -> None:
+        if self._provider is not None:
+            self._provider.force_flush(int(timeout_s * 1000))
 
     @contextmanager
     def span(
@@ -117,9 +122,13 @@ class OtelTracer:
         return trace.set_span_in_context(trace.NonRecordingSpan(remote))
 
 
-def tracer(enabled: bool, service: str = "lakehouse-gateway") -> Tracer:
-    """The tracer that the configuration asks for. Raises RuntimeError when the extra is not installed."""
-    if not enabled:
+def tracer(otlp_endpoint: str | None, service: str = "lakehouse-gateway") -> Tracer:
+    """A tracer that sends to `otlp_endpoint` (a collector's base URL, OTLP over HTTP); None traces nothing.
+
+    Raises RuntimeError when the extra is not installed. Sending happens in a thread of its own and never
+    delays a query; spans that a collector does not take are dropped.
+    """
+    if otlp_endpoint is None:
         return NoTracer()
     try:
         api = import_module("opentelemetry.trace")
@@ -129,9 +138,10 @@ def tracer(enabled: bool, service: str = "lakehouse-gateway") -> Tracer:
         otlp = import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
     except ImportError as error:
         raise RuntimeError(
-            "telemetry.tracing is on, but OpenTelemetry is not installed: "
-            "install the gateway with the extra `otel`, or switch it off"
+            "telemetry.otlp_endpoint is set, but OpenTelemetry is not installed: "
+            "install the gateway with the extra `otel`, or leave it out"
         ) from error
     provider = sdk.TracerProvider(resource=resources.Resource.create({"service.name": service}))
-    provider.add_span_processor(export.BatchSpanProcessor(otlp.OTLPSpanExporter()))
-    return OtelTracer(provider.get_tracer(service), api)
+    exporter = otlp.OTLPSpanExporter(endpoint=f"{otlp_endpoint.rstrip('/')}/v1/traces", timeout=5)
+    provider.add_span_processor(export.BatchSpanProcessor(exporter))
+    return OtelTracer(provider.get_tracer(service), api, provider)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gzip
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from hypothesis import given
@@ -75,7 +78,7 @@ def test_without_tracing_the_clients_context_passes_through() -> None:
     context = start()
     with NoTracer().span("query", context, {}) as passed:
         assert passed is context
-    assert isinstance(tracer(False), NoTracer)
+    assert isinstance(tracer(None), NoTracer)
 
 
 def test_spans_join_the_clients_trace() -> None:
@@ -98,4 +101,36 @@ def test_spans_join_the_clients_trace() -> None:
 def test_switched_on_without_the_extra_is_an_error_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(RuntimeError, match="extra `otel`"):
-        tracer(True)
+        tracer("http://127.0.0.1:1")
+
+
+def test_spans_are_sent_to_the_collector() -> None:
+    """A real exporter and a real HTTP server in place of a collector."""
+    seen: list[tuple[str, bytes]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            seen.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        ours = tracer(f"http://127.0.0.1:{server.server_port}/")
+        assert isinstance(ours, OtelTracer)
+        with ours.span("query", TraceContext(TRACE, SPAN, 1), {"wire": "trino"}):
+            pass
+        ours.flush(10)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert [path for path, _ in seen] == ["/v1/traces"]
+    assert bytes.fromhex(TRACE) in gunzipped(seen[0][1])
+
+
+def gunzipped(body: bytes) -> bytes:
+    return gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body
