@@ -250,3 +250,10 @@ def test_garbage_is_not_a_snapshot() -> None:
     for data in (b"", b"[]", b"{}", b'{"process":1,"started":"x","samples":{}}'):
         with pytest.raises(ValueError):
             ProcessSnapshot.decode(data)
+
+
+def test_the_operations_guide_names_only_metrics_that_exist() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    named = set(re.findall(r"\bgateway_[a-z_]+", guide)) - {"gateway_dependency"}
+    assert named
+    assert named <= {spec.name for spec in CATALOGUE}
