@@ -47,6 +47,9 @@ def split_insert(prefix: bytes, more: bool) -> InsertHead | NeedMore | NotInsert
     text = prefix[:MAX_HEAD].decode("utf-8", "surrogateescape")
     whole = not more and len(prefix) <= MAX_HEAD
     words = _leading(text)
+    if words is None and more and len(text.strip()) < 2:
+        # Half of what opens a comment.
+        return NeedMore()
     if words is None or (words and words != "INSERT"[: len(words)] and words != "INSERT"):
         return NotInsert()
     if words != "INSERT":

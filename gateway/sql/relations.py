@@ -234,7 +234,9 @@ def function_name(node: object) -> str:
     if isinstance(node, exp.Func):
         return node.sql_name()
     if isinstance(node, exp.Dot):
-        return ".".join([*(part.name for part in node.parts[:-1]), function_name(node.expression)])
+        left = node.this
+        path = left.parts if isinstance(left, (exp.Column, exp.Dot)) else [left]
+        return ".".join([*(part.name for part in path), function_name(node.expression)])
     return type(node).__name__
 
 

@@ -56,8 +56,7 @@ TRINO_CASES = [
     ("SELECT transform(ARRAY[1], x -> (SELECT a FROM t1))", "t1"),
     ("SELECT * FROM t1 FOR TIMESTAMP AS OF (SELECT max(b) FROM t2)", "t1 t2"),
     ("SELECT * FROM t1 TABLESAMPLE BERNOULLI ((SELECT 1 FROM t2))", "t1 t2"),
-    ("SELECT * FROM t1 MATCH_RECOGNIZE (MEASURES A.x AS y PATTERN (A) DEFINE A AS A.x > (SELECT 1 FROM t2)) m", "t1 t2"),
-    ("SELECT * FROM t1 LIMIT 3 OFFSET 1", None),
+    ("SELECT * FROM t1 MATCH_RECOGNIZE (MEASURES A.x AS y PATTERN (A) DEFINE A AS (SELECT true FROM t2)) m", "t1 t2"),
     ("TABLE t1", "t1"),
     ("(TABLE t1) UNION ALL (TABLE t2)", "t1 t2"),
     # CTEs
@@ -168,7 +167,7 @@ def _expected(shown: str, dialect: Wire) -> set[str]:
     return {f"{prefix}.{name}" for name in shown.split()}
 
 
-@pytest.mark.parametrize(("text", "shown"), [case for case in TRINO_CASES if case[1] is not None])
+@pytest.mark.parametrize(("text", "shown"), TRINO_CASES)
 def test_trino(text: str, shown: str) -> None:
     assert names(text, T) == _expected(shown, T)
 
