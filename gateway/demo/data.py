@@ -89,8 +89,34 @@ MARKETS: tuple[Market, ...] = (
 )  # fmt: skip
 _NODES_PER_HUB = 6
 _DESKS = ("west power", "east power", "gas", "renewables", "short term")
-_FIRST = ("Ana", "Ben", "Chioma", "Dmitri", "Elif", "Farah", "George", "Hana", "Ivan", "Jun", "Keisha", "Luis")
-_LAST = ("Almeida", "Becker", "Chen", "Dube", "Eriksen", "Fofana", "Garcia", "Haddad", "Ito", "Jensen", "Kaya", "Lopez")
+_FIRST = (
+    "Ana",
+    "Ben",
+    "Chioma",
+    "Dmitri",
+    "Elif",
+    "Farah",
+    "George",
+    "Hana",
+    "Ivan",
+    "Jun",
+    "Keisha",
+    "Luis",
+)
+_LAST = (
+    "Almeida",
+    "Becker",
+    "Chen",
+    "Dube",
+    "Eriksen",
+    "Fofana",
+    "Garcia",
+    "Haddad",
+    "Ito",
+    "Jensen",
+    "Kaya",
+    "Lopez",
+)
 _PARTIES = ("Northwind Energy LLC", "Blue Mesa Trading", "Harbor Light & Power", "Prairie Wind Cooperative",
             "Sierra Hydro Partners", "Gulf Coast Generation")  # fmt: skip
 _PRODUCTS = ("DA peak", "DA off-peak", "RT 5x16", "RT 7x24")
@@ -130,7 +156,8 @@ def _local_hours(times: np.ndarray[Any, Any], zone: str) -> np.ndarray[Any, Any]
     hours = np.unique(times // 3_600_000)
     offsets = np.array([_offset(int(hour) * 3600, info) for hour in hours])
     offset = offsets[np.searchsorted(hours, times // 3_600_000)]
-    return ((times / 1000 + offset) % 86_400) / 3600
+    hours_of_day: np.ndarray[Any, Any] = ((times / 1000 + offset) % 86_400) / 3600
+    return hours_of_day
 
 
 def _offset(seconds: int, zone: ZoneInfo) -> float:
@@ -154,7 +181,16 @@ def _nodes(random: np.random.Generator) -> pa.Table:
             for number in range(_NODES_PER_HUB):
                 lat = hub.lat + float(random.normal(0, 0.4))
                 lon = hub.lon + float(random.normal(0, 0.5))
-                rows.append((f"{short}_{number + 1:02d}", market.iso, hub.name, hub.zone, round(lat, 4), round(lon, 4)))
+                rows.append(
+                    (
+                        f"{short}_{number + 1:02d}",
+                        market.iso,
+                        hub.name,
+                        hub.zone,
+                        round(lat, 4),
+                        round(lon, 4),
+                    )
+                )
     names = ("node_id", "iso", "hub", "zone", "lat", "lon")
     return pa.table({name: pa.array([row[i] for row in rows]) for i, name in enumerate(names)})
 
@@ -186,7 +222,9 @@ def _lmp(
                 energy_parts.append(energy)
                 congestion_parts.append(congestion + random.normal(0, 0.4, len(times)))
                 loss_parts.append(energy * random.normal(0.015, 0.006) + random.normal(0, 0.05, len(times)))
-    energy, congestion, loss = (_cents(np.concatenate(one)) for one in (energy_parts, congestion_parts, loss_parts))
+    energy, congestion, loss = (
+        _cents(np.concatenate(one)) for one in (energy_parts, congestion_parts, loss_parts)
+    )
     repeats = len(times)
     index = pa.array(np.repeat(np.arange(nodes.num_rows), repeats))
     unknown = random.random(len(energy)) < _NULL_SHARE
@@ -208,7 +246,7 @@ def _lmp(
 def _spikes(random: np.random.Generator, count: int) -> np.ndarray[Any, Any]:
     """A few scarcity events a month: up at once, gone within the hour."""
     out = np.zeros(count)
-    for start in np.flatnonzero(random.random(count) < 0.0008):
+    for start in np.flatnonzero(random.random(count) < 0.0008).tolist():
         length = int(random.integers(3, 12))
         end = min(count, start + length)
         out[start:end] += float(random.lognormal(5.6, 0.8)) * np.exp(-np.arange(end - start) / 4)
@@ -216,7 +254,8 @@ def _spikes(random: np.random.Generator, count: int) -> np.ndarray[Any, Any]:
 
 
 def _cents(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.rint(values * 100).astype(np.int64)
+    cents: np.ndarray[Any, Any] = np.rint(values * 100).astype(np.int64)
+    return cents
 
 
 def _price(cents: np.ndarray[Any, Any], unknown: np.ndarray[Any, Any] | None = None) -> pa.Array:
@@ -237,9 +276,15 @@ def _weather(random: np.random.Generator, days: int) -> pa.Table:
             station += [name] * len(times)
             iso += [market.iso] * len(times)
             when.append(times)
-            temperature.append(mean + 5 * np.sin((hours - 9) / 24 * 2 * np.pi) + _wander(random, len(times), 0.95, 0.6))
+            temperature.append(
+                mean + 5 * np.sin((hours - 9) / 24 * 2 * np.pi) + _wander(random, len(times), 0.95, 0.6)
+            )
             wind.append(np.abs(5 + _wander(random, len(times), 0.93, 0.9)))
-            solar.append(np.clip(np.sin((hours - 6.5) / 12 * np.pi), 0, None) * 780 * random.uniform(0.5, 1, len(times)))
+            solar.append(
+                np.clip(np.sin((hours - 6.5) / 12 * np.pi), 0, None)
+                * 780
+                * random.uniform(0.5, 1, len(times))
+            )
     count = len(station)
     broken = random.random(count) < _NULL_SHARE * 5
     return pa.table(
@@ -262,7 +307,9 @@ def _load(random: np.random.Generator, days: int) -> pa.Table:
         weekday = (times // 86_400_000 + 4) % 7
         for hub in market.hubs:
             share = market.load_mw / len(market.hubs)
-            shape = 0.82 + 0.16 * np.exp(-(((hours - 18) / 4) ** 2)) + 0.08 * np.exp(-(((hours - 8) / 2) ** 2))
+            shape = (
+                0.82 + 0.16 * np.exp(-(((hours - 18) / 4) ** 2)) + 0.08 * np.exp(-(((hours - 8) / 2) ** 2))
+            )
             expected = share * shape * np.where(weekday >= 5, 0.93, 1.0)
             iso += [market.iso] * len(times)
             zone += [hub.zone] * len(times)
@@ -315,12 +362,15 @@ def _trades(random: np.random.Generator, days: int, prices: dict[str, float], co
 # -- loading
 
 
-def load_duckdb(connection: Any, catalog: str | None = None, *, scale: float = 1.0, replace: bool = False) -> int:
+def load_duckdb(
+    connection: Any, catalog: str | None = None, *, scale: float = 1.0, replace: bool = False
+) -> int:
     """Load into `[catalog.]market`; tables that are there already stay, unless `replace`. Returns rows loaded."""
     prefix = f'"{catalog}".{SCHEMA}' if catalog else SCHEMA
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {prefix}")
     where = connection.execute(
-        "SELECT table_name FROM duckdb_tables() WHERE schema_name = ? AND database_name = coalesce(?, current_database())",
+        "SELECT table_name FROM duckdb_tables() "
+        "WHERE schema_name = ? AND database_name = coalesce(?, current_database())",
         [SCHEMA, catalog],
     ).fetchall()
     there = {name for (name,) in where}
@@ -348,7 +398,8 @@ COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("interval_start", "timestamp", "DateTime64(3, 'UTC')"), ("iso", "varchar", "LowCardinality(String)"),
         ("node_id", "varchar", "LowCardinality(String)"), ("hub", "varchar", "LowCardinality(String)"),
         ("lmp", "decimal(10,2)", "Decimal(10, 2)"), ("energy", "decimal(10,2)", "Decimal(10, 2)"),
-        ("congestion", "decimal(10,2)", "Nullable(Decimal(10, 2))"), ("loss", "decimal(10,2)", "Nullable(Decimal(10, 2))"),
+        ("congestion", "decimal(10,2)", "Nullable(Decimal(10, 2))"),
+        ("loss", "decimal(10,2)", "Nullable(Decimal(10, 2))"),
     ),
     "weather": (
         ("station", "varchar", "LowCardinality(String)"), ("iso", "varchar", "LowCardinality(String)"),
@@ -403,7 +454,8 @@ def parquet_bytes(table: pa.Table) -> bytes:
 def trino_ddl(table: str, catalog: str, schema: str = SCHEMA, *, timestamp_precision: int = 3) -> str:
     """CREATE TABLE for Trino. Iceberg needs `timestamp_precision=6`."""
     columns = ", ".join(
-        f"{name} {f'timestamp({timestamp_precision})' if kind == 'timestamp' else kind}" for name, kind, _ in COLUMNS[table]
+        f"{name} {f'timestamp({timestamp_precision})' if kind == 'timestamp' else kind}"
+        for name, kind, _ in COLUMNS[table]
     )
     return f"CREATE TABLE IF NOT EXISTS {catalog}.{schema}.{table} ({columns})"
 

@@ -22,10 +22,14 @@ _RESERVED = frozenset({"system", "temp", "trino"})
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="gateway.engines.duckdb", description=__doc__)
     parser.add_argument("--socket", help="path of a Unix socket to listen on")
-    parser.add_argument("--listen", metavar="HOST:PORT", help="listen on TCP as well; port 0 takes a free one")
+    parser.add_argument(
+        "--listen", metavar="HOST:PORT", help="listen on TCP as well; port 0 takes a free one"
+    )
     parser.add_argument("--database", default=":memory:", help="DuckDB file, or :memory:")
     parser.add_argument("--catalog", default="energy", help="the catalog that shows the database")
-    parser.add_argument("--seed", type=float, metavar="SCALE", help="load the demo's data at this scale if it is not there")
+    parser.add_argument(
+        "--seed", type=float, metavar="SCALE", help="load the demo's data at this scale if it is not there"
+    )
     parser.add_argument("--workers", type=int, default=8, help="queries that run at the same time")
     parser.add_argument("--threads", type=int, help="DuckDB's threads; its default is one per core")
     parser.add_argument("--memory-limit", help="DuckDB's memory limit, as 2GB")

@@ -52,21 +52,53 @@ _agg("arbitrary any_value", "x", first, "any_value({0})")
 _agg("bool_and every", "z", BOOLEAN, "bool_and({0})")
 _agg("bool_or", "z", BOOLEAN, "bool_or({0})")
 _agg("array_agg", "x", lambda c: array(first(c)), "list({D}{0}{O})")
-_agg("listagg", "v v?", VARCHAR, lambda c: f"string_agg({c.extra.get('D', '')}{c.args[0].sql}, "
-     f"{c.args[1].sql if len(c.args) > 1 else chr(39) * 2}{c.extra.get('O', '')})")  # fmt: skip
-_agg("map_agg", "x x", lambda c: map_of(first(c), second(c)), "list({{'k': {0}, 'v': {1}}})",
-     HELPERS + ".entries_to_map({})")  # fmt: skip
-_agg("multimap_agg", "x x", lambda c: map_of(first(c), array(second(c))), "list({{'k': {0}, 'v': {1}}})",
-     HELPERS + ".entries_to_multimap({})")  # fmt: skip
+_agg(
+    "listagg",
+    "v v?",
+    VARCHAR,
+    lambda c: (
+        f"string_agg({c.extra.get('D', '')}{c.args[0].sql}, "
+        f"{c.args[1].sql if len(c.args) > 1 else chr(39) * 2}{c.extra.get('O', '')})"
+    ),
+)
+_agg(
+    "map_agg",
+    "x x",
+    lambda c: map_of(first(c), second(c)),
+    "list({{'k': {0}, 'v': {1}}})",
+    HELPERS + ".entries_to_map({})",
+)
+_agg(
+    "multimap_agg",
+    "x x",
+    lambda c: map_of(first(c), array(second(c))),
+    "list({{'k': {0}, 'v': {1}}})",
+    HELPERS + ".entries_to_multimap({})",
+)
 _agg("histogram", "x", lambda c: map_of(first(c), BIGINT), "histogram({0})", "CAST({} AS {T})")
 _agg("approx_distinct", "x d?", BIGINT, "approx_count_distinct({0})", "CAST({} AS BIGINT)")
 _agg("approx_percentile", "i d", BIGINT, "quantile_disc({0}, {1})", "CAST({} AS BIGINT)")
-_agg("approx_percentile", "n d", lambda c: REAL if first(c).base == "real" else DOUBLE,
-     "approx_quantile(CAST({0} AS DOUBLE), CAST({1} AS FLOAT))", "CAST({} AS {T})")  # fmt: skip
-_agg("approx_percentile", "i a", array(BIGINT), lambda c: f"quantile_disc({c.args[0].sql}, {_fractions(c)})",
-     "CAST({} AS BIGINT[])")  # fmt: skip
-_agg("approx_percentile", "n a", array(DOUBLE),
-     lambda c: f"approx_quantile(CAST({c.args[0].sql} AS DOUBLE), CAST({c.args[1].sql} AS FLOAT[]))", "CAST({} AS DOUBLE[])")  # fmt: skip
+_agg(
+    "approx_percentile",
+    "n d",
+    lambda c: REAL if first(c).base == "real" else DOUBLE,
+    "approx_quantile(CAST({0} AS DOUBLE), CAST({1} AS FLOAT))",
+    "CAST({} AS {T})",
+)
+_agg(
+    "approx_percentile",
+    "i a",
+    array(BIGINT),
+    lambda c: f"quantile_disc({c.args[0].sql}, {_fractions(c)})",
+    "CAST({} AS BIGINT[])",
+)
+_agg(
+    "approx_percentile",
+    "n a",
+    array(DOUBLE),
+    lambda c: f"approx_quantile(CAST({c.args[0].sql} AS DOUBLE), CAST({c.args[1].sql} AS FLOAT[]))",
+    "CAST({} AS DOUBLE[])",
+)
 for _name, _duck in (
     ("stddev", "stddev_samp"), ("stddev_samp", "stddev_samp"), ("stddev_pop", "stddev_pop"), ("variance", "var_samp"),
     ("var_samp", "var_samp"), ("var_pop", "var_pop"), ("skewness", "skewness"), ("kurtosis", "kurtosis"),

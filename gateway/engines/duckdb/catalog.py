@@ -4,6 +4,8 @@ What DuckDB cannot keep of a definition (`varchar(25)`, `char(3)`, a view's text
 or view: JSON behind a mark. So it is part of the transaction, and goes when the object goes.
 """
 
+# ruff: noqa: S608 - SQL is made here, from a parsed tree and quoted names; a client's text is never pasted.
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -99,17 +101,17 @@ def _canonical(duck: str) -> str:
 _COLUMNS = f"""
     SELECT database_name, schema_name, table_name, column_name, data_type, is_nullable, comment
     FROM duckdb_columns() WHERE NOT internal AND database_name NOT IN {_HIDDEN_DATABASES}
-    ORDER BY database_name, schema_name, table_name, column_index"""  # noqa: S608 constants only
+    ORDER BY database_name, schema_name, table_name, column_index"""
 _SCHEMAS = f"""
     SELECT database_name, schema_name FROM duckdb_schemas()
     WHERE database_name NOT IN {_HIDDEN_DATABASES} AND schema_name NOT IN ('pg_catalog', 'information_schema', 'main')
-    """  # noqa: S608 constants only
+    """
 _TABLES = f"""
     SELECT database_name, schema_name, table_name, comment, estimated_size FROM duckdb_tables()
-    WHERE NOT internal AND database_name NOT IN {_HIDDEN_DATABASES}"""  # noqa: S608 constants only
+    WHERE NOT internal AND database_name NOT IN {_HIDDEN_DATABASES}"""
 _VIEWS = f"""
     SELECT database_name, schema_name, view_name, comment, sql FROM duckdb_views()
-    WHERE NOT internal AND database_name NOT IN {_HIDDEN_DATABASES}"""  # noqa: S608 constants only
+    WHERE NOT internal AND database_name NOT IN {_HIDDEN_DATABASES}"""
 
 
 def load(connection: duckdb.DuckDBPyConnection, catalogs: tuple[str, ...]) -> Catalogs:
@@ -131,7 +133,12 @@ def load(connection: duckdb.DuckDBPyConnection, catalogs: tuple[str, ...]) -> Ca
         facts = _facts(comment)
         kinds = facts.get("types") or []
         shown = tuple(
-            ColumnInfo(one.name, _column_type("", kinds[i]) if i < len(kinds) else one.type, one.nullable, one.comment)
+            ColumnInfo(
+                one.name,
+                _column_type("", kinds[i]) if i < len(kinds) else one.type,
+                one.nullable,
+                one.comment,
+            )
             for i, one in enumerate(columns.get(key, ()))
         )
         relations[_lower(key)] = RelationInfo(

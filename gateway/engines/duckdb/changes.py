@@ -1,5 +1,7 @@
 """CREATE, DROP, INSERT, DELETE, UPDATE, MERGE, ALTER, TRUNCATE and COMMENT, as DuckDB statements."""
 
+# ruff: noqa: S608 - SQL is made here, from a parsed tree and quoted names; a client's text is never pasted.
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -45,12 +47,16 @@ class _Changes:
             handlers = {"schema": self._create_schema, "table": self._create_table, "view": self._create_view}
             if kind in handlers:
                 return handlers[kind]()
-            fail("NOT_SUPPORTED", f"CREATE {kind.upper()} is not supported by the embedded engine", self.start)
+            fail(
+                "NOT_SUPPORTED", f"CREATE {kind.upper()} is not supported by the embedded engine", self.start
+            )
         if first == "drop":
             drops = {"schema": self._drop_schema, "table": self._drop_relation, "view": self._drop_relation}
             if second in drops:
                 return drops[second]()
-            fail("NOT_SUPPORTED", f"DROP {second.upper()} is not supported by the embedded engine", self.start)
+            fail(
+                "NOT_SUPPORTED", f"DROP {second.upper()} is not supported by the embedded engine", self.start
+            )
         others = {
             "insert": self._insert, "delete": self._delete, "update": self._update, "merge": self._merge,
             "alter": self._alter, "truncate": self._truncate, "comment": self._comment,
@@ -69,7 +75,11 @@ class _Changes:
         if not 1 <= len(lowered) <= 2:
             fail("SYNTAX_ERROR", "A schema name has one or two parts", self.start)
         if catalog is None:
-            fail("MISSING_CATALOG_NAME", "Catalog must be specified when session catalog is not set", self.start)
+            fail(
+                "MISSING_CATALOG_NAME",
+                "Catalog must be specified when session catalog is not set",
+                self.start,
+            )
         if catalog not in self.analysis.virtual.catalogs(self.analysis.catalogs):
             fail("CATALOG_NOT_FOUND", f"Catalog '{catalog}' not found", self.start)
         return catalog, lowered[-1]
@@ -89,7 +99,7 @@ class _Changes:
         if catalog == SYSTEM or schema == "information_schema":
             fail("NOT_SUPPORTED", "This connector does not support changes", self.start)
 
-    def _target(self, node: exp.Expression) -> RelationInfo:
+    def _target(self, node: exp.Expr) -> RelationInfo:
         if not isinstance(node, exp.Table):
             fail("SYNTAX_ERROR", "A table name is expected here", self.start)
         schema = (node.db or self.analysis.session.schema or "").lower()
@@ -101,7 +111,11 @@ class _Changes:
             fail("SCHEMA_NOT_FOUND", f"Schema '{schema}' does not exist", self.start)
         found = self.analysis.catalogs.relation(catalog, schema, node.name)
         if found is None:
-            fail("TABLE_NOT_FOUND", f"Table '{catalog}.{schema}.{node.name.lower()}' does not exist", self.start)
+            fail(
+                "TABLE_NOT_FOUND",
+                f"Table '{catalog}.{schema}.{node.name.lower()}' does not exist",
+                self.start,
+            )
         if found.view:
             fail("NOT_SUPPORTED", "Changing rows of views is not supported", self.start)
         return found
@@ -163,26 +177,37 @@ class _Changes:
         statements = [f"{word} {full} ({defined})", *notes, *self._column_notes(full, columns)]
         return Change("CREATE TABLE", tuple(statements))
 
-    def _table_comment(self, tree: exp.Expression) -> str | None:
+    def _table_comment(self, tree: exp.Expr) -> str | None:
         properties = tree.args.get("properties")
         for one in properties.expressions if properties is not None else ():
             if isinstance(one, exp.SchemaCommentProperty):
                 return str(one.this.name)
         return None
 
-    def _defined(self, schema: exp.Schema | None, tree: exp.Expression) -> list[ColumnInfo]:
+    def _defined(self, schema: exp.Schema | None, tree: exp.Expr) -> list[ColumnInfo]:
         columns: list[ColumnInfo] = []
         for one in schema.expressions if schema is not None else ():
             if isinstance(one, exp.ColumnDef):
                 columns.append(self._column(one))
             elif isinstance(one, exp.LikeProperty):
-                columns += [ColumnInfo(c.name.lower(), c.type, c.nullable, c.comment) for c in self._target(one.this).columns]
+                columns += [
+                    ColumnInfo(c.name.lower(), c.type, c.nullable, c.comment)
+                    for c in self._target(one.this).columns
+                ]
             else:
-                fail("NOT_SUPPORTED", "The embedded engine has columns and LIKE in CREATE TABLE", self.source.of(one))
+                fail(
+                    "NOT_SUPPORTED",
+                    "The embedded engine has columns and LIKE in CREATE TABLE",
+                    self.source.of(one),
+                )
         seen: set[str] = set()
         for column in columns:
             if column.name in seen:
-                fail("DUPLICATE_COLUMN_NAME", f"Column name '{column.name}' specified more than once", self.start)
+                fail(
+                    "DUPLICATE_COLUMN_NAME",
+                    f"Column name '{column.name}' specified more than once",
+                    self.start,
+                )
             seen.add(column.name)
         return columns
 
@@ -207,13 +232,22 @@ class _Changes:
         return notes
 
     def _create_as(
-        self, tree: exp.Create, schema: exp.Schema | None, query: exp.Expression, word: str, full: str, notes: list[str]
+        self,
+        tree: exp.Create,
+        schema: exp.Schema | None,
+        query: exp.Expr,
+        word: str,
+        full: str,
+        notes: list[str],
     ) -> Work:
         output = self.queries.top(query)
         given = [one.name.lower() for one in schema.expressions] if schema is not None else []
         if given and len(given) != len(output.types):
-            fail("MISMATCHED_COLUMN_ALIASES", f"Column alias list has {len(given)} entries but relation has "
-                 f"{len(output.types)} columns", self.start)  # fmt: skip
+            fail(
+                "MISMATCHED_COLUMN_ALIASES",
+                f"Column alias list has {len(given)} entries but relation has {len(output.types)} columns",
+                self.start,
+            )
         names = given or self._named(output)
         for name, kind in zip(names, output.types, strict=True):
             if kind == UNKNOWN:
@@ -252,7 +286,11 @@ class _Changes:
         if exists:
             catalog = parts[0] if len(parts) == 3 else self.analysis.session.catalog
             schema = parts[-2] if len(parts) > 1 else self.analysis.session.schema
-            if catalog is None or schema is None or self.analysis.catalogs.relation(catalog, schema, parts[-1]) is None:
+            if (
+                catalog is None
+                or schema is None
+                or self.analysis.catalogs.relation(catalog, schema, parts[-1]) is None
+            ):
                 return Change(f"DROP {kind.upper()}", ())
         catalog, schema, name = self._new_name(node)
         found = self.analysis.catalogs.relation(catalog, schema, name)
@@ -261,8 +299,12 @@ class _Changes:
             fail("TABLE_NOT_FOUND", f"{what} '{catalog}.{schema}.{name}' does not exist", self.start)
         if found.view != (kind == "view"):
             actual, wanted = ("view", "table") if found.view else ("table", "view")
-            fail("TABLE_NOT_FOUND", f"{wanted.capitalize()} '{catalog}.{schema}.{name}' does not exist, but a {actual} with "
-                 f"that name exists.", self.start)  # fmt: skip
+            fail(
+                "TABLE_NOT_FOUND",
+                f"{wanted.capitalize()} '{catalog}.{schema}.{name}' does not exist, but a {actual} with "
+                f"that name exists.",
+                self.start,
+            )
         return Change(f"DROP {kind.upper()}", (f"DROP {kind.upper()} {found.sql}",))
 
     # -- views
@@ -282,7 +324,9 @@ class _Changes:
         full = f"{quote(catalog)}.{quote(where)}.{quote(name)}"
         at = self.words.index("as")
         text = self.source.text[self.source.tokens[at + 1].start :].rstrip().rstrip(";")
-        kept = note(sql=text, types=[client_name(kind) for kind in output.types], comment=self._table_comment(tree))
+        kept = note(
+            sql=text, types=[client_name(kind) for kind in output.types], comment=self._table_comment(tree)
+        )
         statements = (
             f"CREATE OR REPLACE VIEW {full} AS SELECT {shown} FROM ({output.sql})",
             comment_sql("VIEW", full, kept),
@@ -314,13 +358,17 @@ class _Changes:
             casts.cast_sql(Typed(f"c{i}", kind), wanted[i]) for i, kind in enumerate(output.types)
         )
         listed = ", ".join(quote(one.name) for one in columns)
-        return Change("INSERT", (f"INSERT INTO {target.sql} ({listed}) SELECT {shown} FROM ({output.sql})",), counted=0)
+        return Change(
+            "INSERT", (f"INSERT INTO {target.sql} ({listed}) SELECT {shown} FROM ({output.sql})",), counted=0
+        )
 
-    def _column_of(self, target: RelationInfo, node: exp.Expression) -> ColumnInfo:
+    def _column_of(self, target: RelationInfo, node: exp.Expr) -> ColumnInfo:
         for one in target.columns:
             if one.name.lower() == node.name.lower():
                 return one
-        fail("COLUMN_NOT_FOUND", f"Insert column name does not exist in target table: {node.name}", self.start)
+        fail(
+            "COLUMN_NOT_FOUND", f"Insert column name does not exist in target table: {node.name}", self.start
+        )
 
     def _scope(self, target: RelationInfo, alias: str, name: str | None) -> Scope:
         fields = [
@@ -352,8 +400,12 @@ class _Changes:
             column = self._column_of(target, one.this)
             value = queries.expression(one.expression, scope)
             if not _assignable(value.type, column.type):
-                fail("TYPE_MISMATCH", f"UPDATE table column types don't match SET expressions: Table: "
-                     f"[{display(column.type)}], Expressions: [{display(value.type)}]", self.start)  # fmt: skip
+                fail(
+                    "TYPE_MISMATCH",
+                    f"UPDATE table column types don't match SET expressions: Table: "
+                    f"[{display(column.type)}], Expressions: [{display(value.type)}]",
+                    self.start,
+                )
             sets.append(f"{quote(column.name)} = s.v{index}")
             values.append(f"{queries.casts.cast_sql(value, column.type)} AS v{index}")
         where = tree.args.get("where")
@@ -364,7 +416,9 @@ class _Changes:
         queries.check_parameters()
         chosen = f"SELECT d.rowid AS id, {', '.join(values)} FROM {target.sql} AS d{filtered}"
         name = quote(target.name)
-        statement = f"UPDATE {target.sql} SET {', '.join(sets)} FROM ({chosen}) AS s WHERE {name}.rowid = s.id"
+        statement = (
+            f"UPDATE {target.sql} SET {', '.join(sets)} FROM ({chosen}) AS s WHERE {name}.rowid = s.id"
+        )
         return Change("UPDATE", (statement,), counted=0)
 
     def _merge(self) -> Work:
@@ -377,11 +431,20 @@ class _Changes:
         using = queries.relation(tree.args["using"])
         scope = Scope([*own, *using.fields])
         condition = queries.condition(tree.args["on"], scope, "MERGE ON clause")
-        arms = [self._merge_arm(queries, target, when, scope, Scope(using.fields)) for when in tree.args["whens"].expressions]
+        arms = [
+            self._merge_arm(queries, target, when, scope, Scope(using.fields))
+            for when in tree.args["whens"].expressions
+        ]
         queries.check_parameters()
-        return Change("MERGE", (f"MERGE INTO {target.sql} AS d USING {using.sql} ON {condition} {' '.join(arms)}",), counted=0)
+        return Change(
+            "MERGE",
+            (f"MERGE INTO {target.sql} AS d USING {using.sql} ON {condition} {' '.join(arms)}",),
+            counted=0,
+        )
 
-    def _merge_arm(self, queries: Queries, target: RelationInfo, when: exp.Expression, scope: Scope, other: Scope) -> str:
+    def _merge_arm(
+        self, queries: Queries, target: RelationInfo, when: exp.Expr, scope: Scope, other: Scope
+    ) -> str:
         matched = bool(when.args.get("matched"))
         seen = scope if matched else other
         head = "WHEN MATCHED" if matched else "WHEN NOT MATCHED"
@@ -425,7 +488,7 @@ class _Changes:
                  exp.RenameColumn: "RENAME COLUMN", exp.AlterColumn: "SET COLUMN TYPE"}  # fmt: skip
         return Change(kinds.get(type(tree.args["actions"][0]), "ALTER TABLE"), tuple(statements))
 
-    def _action(self, target: RelationInfo, action: exp.Expression) -> list[str]:
+    def _action(self, target: RelationInfo, action: exp.Expr) -> list[str]:
         if isinstance(action, exp.AlterRename):
             return [f"ALTER TABLE {target.sql} RENAME TO {quote(action.this.name.lower())}"]
         if isinstance(action, exp.ColumnDef):
@@ -442,8 +505,16 @@ class _Changes:
         fail("NOT_SUPPORTED", "The embedded engine cannot do this ALTER TABLE", self.start)
 
     def _comment(self) -> Work:
-        if self.words[1:2] != ["on"] or self.words[2:3] not in (["table"], ["view"], ["column"]) or "is" not in self.words:
-            fail("SYNTAX_ERROR", "mismatched input. Expecting: COMMENT ON TABLE | VIEW | COLUMN … IS …", self.start)
+        if (
+            self.words[1:2] != ["on"]
+            or self.words[2:3] not in (["table"], ["view"], ["column"])
+            or "is" not in self.words
+        ):
+            fail(
+                "SYNTAX_ERROR",
+                "mismatched input. Expecting: COMMENT ON TABLE | VIEW | COLUMN … IS …",
+                self.start,
+            )
         value = None if self.words[-1] == "null" else self.source.tokens[-1].text
         parts = name_parts(self.source, 3)
         if self.words[2] != "column":
@@ -451,7 +522,11 @@ class _Changes:
             self._writable(relation.catalog, relation.schema)
             kept = value
             if relation.view:
-                kept = note(sql=relation.definition, types=[client_name(c.type) for c in relation.columns], comment=value)
+                kept = note(
+                    sql=relation.definition,
+                    types=[client_name(c.type) for c in relation.columns],
+                    comment=value,
+                )
             kind = "VIEW" if relation.view else "TABLE"
             return Change("COMMENT", (comment_sql(kind, relation.sql, kept),))
         node = exp.Table(this=exp.to_identifier(parts[-2]))
@@ -459,7 +534,10 @@ class _Changes:
             node.set(key, exp.to_identifier(part))
         target = self._target(node)
         column = self._column_of(target, exp.to_identifier(parts[-1]))
-        return Change("COMMENT", (comment_sql("COLUMN", f"{target.sql}.{quote(column.name)}", column_note(column.type, value)),))
+        return Change(
+            "COMMENT",
+            (comment_sql("COLUMN", f"{target.sql}.{quote(column.name)}", column_note(column.type, value)),),
+        )
 
 
 def _assignable(source: TrinoType, target: TrinoType) -> bool:
@@ -468,7 +546,14 @@ def _assignable(source: TrinoType, target: TrinoType) -> bool:
         return True
     if source.base in TEXT and target.base in TEXT:
         return True
-    if source.base == target.base and source.base in ("timestamp", "timestamp with time zone", "time", "row", "array", "map"):
+    if source.base == target.base and source.base in (
+        "timestamp",
+        "timestamp with time zone",
+        "time",
+        "row",
+        "array",
+        "map",
+    ):
         return True
     found = common(source, target)
     return found is not None and found.same(target)

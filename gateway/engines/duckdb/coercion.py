@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from gateway.core.statement import Position
 from gateway.engines.duckdb.failures import fail
 from gateway.engines.duckdb.representation import HELPERS, duck_type, field_name, varchar_sql
 from gateway.engines.duckdb.scope import Typed, quote, text
@@ -129,11 +132,11 @@ class Casts:
             return Typed(f"CAST(NULL AS {duck_type(target)})", target)
         return Typed(self.cast_sql(value, target), target)
 
-    def cast(self, value: Typed, target: TrinoType, place: object = None) -> Typed:
+    def cast(self, value: Typed, target: TrinoType, place: Position | None = None) -> Typed:
         """An explicit cast. Raises TrinoFailure (TYPE_MISMATCH) for a pair of types that Trino cannot cast."""
         source = value.type
         if not castable(source, target):
-            fail("TYPE_MISMATCH", f"Cannot cast {display(source)} to {display(target)}", place)  # type: ignore[arg-type]
+            fail("TYPE_MISMATCH", f"Cannot cast {display(source)} to {display(target)}", place)
         kept = target
         if target.base == "timestamp with time zone":
             kept = timestamp_tz(target.precision, source.zone or (None if source.base in TEXT else self.zone))
@@ -148,8 +151,10 @@ class Casts:
             return f"CAST(NULL AS {kind})"
         if source.same(target) and source.base not in ("timestamp with time zone",):
             return sql
-        special = _CASTS.get((source.base, target.base)) or _CASTS.get(("*", target.base)) or _CASTS.get(
-            (source.base, "*")
+        special = (
+            _CASTS.get((source.base, target.base))
+            or _CASTS.get(("*", target.base))
+            or _CASTS.get((source.base, "*"))
         )
         if special is not None:
             return special(self, value, target)
@@ -195,7 +200,7 @@ def castable(source: TrinoType, target: TrinoType) -> bool:
     if b == "json":
         return a in ("array", "map", "row", "date", "timestamp")
     times = ("date", "timestamp", "timestamp with time zone", "time", "time with time zone")
-    return a in times and b in times and not {a, b} == {"date", "time"}
+    return a in times and b in times and {a, b} != {"date", "time"}
 
 
 # -- the casts that DuckDB does otherwise
@@ -206,9 +211,15 @@ def _to_varchar(casts: Casts, value: Typed, target: TrinoType) -> str:
     if source.base == "json":
         return f"{HELPERS}.scalar_json({value.sql})"
     if source.base == "char":
-        return f"rtrim({value.sql})" if target.base == "char" else varchar_sql(value.sql, source, zone=casts.zone)
+        return (
+            f"rtrim({value.sql})"
+            if target.base == "char"
+            else varchar_sql(value.sql, source, zone=casts.zone)
+        )
     sql = varchar_sql(value.sql, source, zone=casts.zone)
-    if target.precision < VARCHAR.precision and (source.base != "varchar" or source.precision > target.precision):
+    if target.precision < VARCHAR.precision and (
+        source.base != "varchar" or source.precision > target.precision
+    ):
         sql = f"left({sql}, {target.precision})"
     return f"rtrim({sql})" if target.base == "char" else sql
 
@@ -229,7 +240,9 @@ def _to_timestamp(casts: Casts, value: Typed, target: TrinoType) -> str:
     sql = casts.local(value)
     if source.base in TEXT:
         return casts.plain(sql, duck_type(target))
-    if source.base in ("timestamp", "timestamp with time zone") and target.precision < min(source.precision, 6):
+    if source.base in ("timestamp", "timestamp with time zone") and target.precision < min(
+        source.precision, 6
+    ):
         return f"{HELPERS}.round_time({sql}, {10 ** (6 - target.precision)})"
     if source.base == "time":
         return f"(current_date + {sql})"
@@ -293,8 +306,11 @@ def _map_to_map(casts: Casts, value: Typed, target: TrinoType) -> str:
     )
 
 
-def _build_casts() -> dict[tuple[str, str], object]:
-    table: dict[tuple[str, str], object] = {
+_Cast = Callable[[Casts, Typed, TrinoType], str]
+
+
+def _build_casts() -> dict[tuple[str, str], _Cast]:
+    table: dict[tuple[str, str], _Cast] = {
         ("row", "row"): _row_to_row,
         ("array", "array"): _array_to_array,
         ("map", "map"): _map_to_map,
@@ -313,7 +329,7 @@ def _build_casts() -> dict[tuple[str, str], object]:
     return table
 
 
-_CASTS: dict[tuple[str, str], object] = _build_casts()
+_CASTS = _build_casts()
 
 
 # -- arithmetic
@@ -321,7 +337,7 @@ _CASTS: dict[tuple[str, str], object] = _build_casts()
 _SYMBOLS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "mod": "%"}
 
 
-def arithmetic(casts: Casts, op: str, a: Typed, b: Typed, place: object = None) -> Typed:
+def arithmetic(casts: Casts, op: str, a: Typed, b: Typed, place: Position | None = None) -> Typed:
     """`a op b` for +, -, *, /, %. Raises TrinoFailure (TYPE_MISMATCH)."""
     symbol = _SYMBOLS[op]
     if a.type.base in NUMERIC and b.type.base in NUMERIC:
@@ -334,7 +350,7 @@ def arithmetic(casts: Casts, op: str, a: Typed, b: Typed, place: object = None) 
         fail(
             "TYPE_MISMATCH",
             f"Cannot apply operator: {display(a.type)} {symbol} {display(b.type)}",
-            place,  # type: ignore[arg-type]
+            place,
         )
     return temporal
 

@@ -92,7 +92,9 @@ class _Sink:
 
     def begin(self, columns: Sequence[ResultColumn], headers: HeaderPairs, update_type: str | None) -> None:
         def tell() -> None:
-            self._running.state.begin(columns, headers=headers, update_type=update_type, now=self._loop.time())
+            self._running.state.begin(
+                columns, headers=headers, update_type=update_type, now=self._loop.time()
+            )
 
         self._loop.call_soon_threadsafe(tell)
 
@@ -158,7 +160,12 @@ class Coordinator:
             queries=self._query_rows,
         )
         self.engine = Engine(
-            database, catalog_name, runtime=runtime, kill=self._kill, memory_limit=memory_limit, threads=threads
+            database,
+            catalog_name,
+            runtime=runtime,
+            kill=self._kill,
+            memory_limit=memory_limit,
+            threads=threads,
         )
 
     def start(self) -> None:
@@ -170,7 +177,9 @@ class Coordinator:
         """Stop every query and DuckDB."""
         now = asyncio.get_running_loop().time()
         for one in list(self._queries.values()):
-            one.state.fail(Failure(CODES["SERVER_SHUTTING_DOWN"], "The embedded engine is shutting down"), now=now)
+            one.state.fail(
+                Failure(CODES["SERVER_SHUTTING_DOWN"], "The embedded engine is shutting down"), now=now
+            )
             one.interrupt()
         await self._supervisor.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
@@ -181,14 +190,24 @@ class Coordinator:
     async def handle(self, request: Request, responder: Responder) -> None:
         """One request."""
         reply, kind = await self._answer(request)
-        headers = [("Content-Type", kind), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
-        await responder.send(reply.status, [*headers, *reply.headers] if reply.body else list(reply.headers), reply.body)
+        headers = [
+            ("Content-Type", kind),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+        ]
+        await responder.send(
+            reply.status, [*headers, *reply.headers] if reply.body else list(reply.headers), reply.body
+        )
 
     async def _answer(self, request: Request) -> tuple[Reply, str]:
         path, method = request.path, request.method
         json = "application/json"
         if path == "/v1/statement":
-            return (await self._statement(request) if method == "POST" else Reply(405 if method != "HEAD" else 200)), json
+            return (
+                await self._statement(request)
+                if method == "POST"
+                else Reply(405 if method != "HEAD" else 200)
+            ), json
         if path.startswith("/v1/statement/"):
             return await self._page(request), json
         if path.startswith("/v1/query"):
@@ -196,7 +215,9 @@ class Coordinator:
         if path in ("/v1/info", "/v1/info/state", "/v1/status") and method in ("GET", "HEAD"):
             return Reply(200, orjson.dumps(self._info(path))), json
         if path == "/ui/query.html":
-            return Reply(200, b"This is the embedded engine; the gateway's portal shows queries.\n"), "text/plain"
+            return Reply(
+                200, b"This is the embedded engine; the gateway's portal shows queries.\n"
+            ), "text/plain"
         return NOT_FOUND, json
 
     def _info(self, path: str) -> Any:
@@ -234,7 +255,9 @@ class Coordinator:
         except TrinoFailure as error:
             return _failed(query_id, base, error.failure)
         except BodyTooLarge:
-            return _failed(query_id, base, Failure(CODES["SYNTAX_ERROR"], f"The statement is over {MAX_STATEMENT} bytes"))
+            return _failed(
+                query_id, base, Failure(CODES["SYNTAX_ERROR"], f"The statement is over {MAX_STATEMENT} bytes")
+            )
         except UnicodeDecodeError:
             return _failed(query_id, base, Failure(CODES["SYNTAX_ERROR"], "The statement is not UTF-8"))
         running = self._register(query_id, statement, session)
@@ -242,7 +265,10 @@ class Coordinator:
 
     def _register(self, query_id: str, statement: str, session: Session) -> Running:
         state = LocalQuery(
-            query_id, now=asyncio.get_running_loop().time(), capabilities=session.capabilities, limits=self.limits
+            query_id,
+            now=asyncio.get_running_loop().time(),
+            capabilities=session.capabilities,
+            limits=self.limits,
         )
         running = Running(statement, session, state, time.time())
         state.on_change(running.changed)
@@ -296,7 +322,9 @@ class Coordinator:
         loop = asyncio.get_running_loop()
         state = running.state
         if self._waiting >= _MAX_WAITING:
-            state.fail(Failure(CODES["QUERY_QUEUE_FULL"], f"{_MAX_WAITING} queries wait already"), now=loop.time())
+            state.fail(
+                Failure(CODES["QUERY_QUEUE_FULL"], f"{_MAX_WAITING} queries wait already"), now=loop.time()
+            )
             return
         self._waiting += 1
         try:
@@ -364,7 +392,11 @@ class Coordinator:
         if state.failure is not None:
             error = query_error(state.failure)
             code = {"code": error["errorCode"], "name": error["errorName"], "type": error["errorType"]}
-            document |= {"errorType": error["errorType"], "errorCode": code, "failureInfo": error["failureInfo"]}
+            document |= {
+                "errorType": error["errorType"],
+                "errorCode": code,
+                "failureInfo": error["failureInfo"],
+            }
         return document
 
     def _query_rows(self) -> list[tuple[Any, ...]]:
@@ -375,8 +407,9 @@ class Coordinator:
             queued = int(1000 * ((one.started or time.time()) - one.created))
             rows.append(
                 (
-                    one.state.id, one.state.state.value, one.session.user, one.session.source, one.statement, ["global"],
-                    queued, 0, 0, moment(one.created), moment(one.started), moment(one.ended or time.time()),
+                    one.state.id, one.state.state.value, one.session.user, one.session.source, one.statement,
+                    ["global"], queued, 0, 0, moment(one.created), moment(one.started),
+                    moment(one.ended or time.time()),
                     moment(one.ended), failure.code.type.value if failure else None,
                     failure.code.name if failure else None,
                 )
@@ -426,7 +459,9 @@ def base_url(request: Request) -> str:
 
 
 def _failed(query_id: str, base: str, failure: Failure) -> Reply:
-    document = QueryResults(id=query_id, info_uri=info_uri(base, query_id), stats=Stats("FAILED"), failure=failure)
+    document = QueryResults(
+        id=query_id, info_uri=info_uri(base, query_id), stats=Stats("FAILED"), failure=failure
+    )
     return Reply(200, document.encode())
 
 

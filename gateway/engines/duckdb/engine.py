@@ -46,7 +46,9 @@ DEFAULT_SCHEMA = "default"
 class Sink(Protocol):
     """Where results go; calls come from a worker thread and may block it (back-pressure)."""
 
-    def begin(self, columns: Sequence[ResultColumn], headers: HeaderPairs, update_type: str | None) -> None: ...
+    def begin(
+        self, columns: Sequence[ResultColumn], headers: HeaderPairs, update_type: str | None
+    ) -> None: ...
     def offer(self, chunk: Chunk) -> bool:
         """False when nobody wants more."""
         ...
@@ -170,7 +172,12 @@ class Engine:
         return self._change(work, connection, transaction, sink)
 
     def _stream(
-        self, work: Select, session: Session, connection: duckdb.DuckDBPyConnection, parametric: bool, sink: Sink
+        self,
+        work: Select,
+        session: Session,
+        connection: duckdb.DuckDBPyConnection,
+        parametric: bool,
+        sink: Sink,
     ) -> None:
         output = work.output
         columns = [(f"c{i}", kind) for i, kind in enumerate(output.types)]
@@ -186,7 +193,11 @@ class Engine:
             batch = max(1, min(_MAX_BATCH, CHUNK_BYTES // average))
 
     def _change(
-        self, work: Change, connection: duckdb.DuckDBPyConnection, transaction: _Transaction | None, sink: Sink
+        self,
+        work: Change,
+        connection: duckdb.DuckDBPyConnection,
+        transaction: _Transaction | None,
+        sink: Sink,
     ) -> int | None:
         if transaction is not None and transaction.read_only and work.statements:
             fail("READ_ONLY_VIOLATION", "Cannot execute write in a read-only transaction")
@@ -219,7 +230,9 @@ class Engine:
         return count
 
     @contextmanager
-    def _connection(self, session: Session) -> Iterator[tuple[duckdb.DuckDBPyConnection, _Transaction | None]]:
+    def _connection(
+        self, session: Session
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, _Transaction | None]]:
         transaction = self._transaction(session)
         if transaction is None:
             connection = self._root.cursor()
@@ -230,7 +243,10 @@ class Engine:
                 connection.close()
             return
         if not transaction.lock.acquire(timeout=30):
-            fail("TRANSACTION_CONFLICT", "Another statement of this transaction is still running; read its result first")
+            fail(
+                "TRANSACTION_CONFLICT",
+                "Another statement of this transaction is still running; read its result first",
+            )
         try:
             transaction.used = time.monotonic()
             transaction.connection.execute(f"SET TimeZone = {text(_duck_zone(session.zone))}")

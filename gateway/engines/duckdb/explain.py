@@ -57,7 +57,14 @@ def _plan(analysis: Analysis, work: Work, used: list[RelationInfo], form: str, a
     names = ", ".join(work.output.names)
     if form == "json":
         tables = [{"name": "TableScan", "descriptor": {"table": _colons(one)}} for one in used]
-        plan = {"0": {"id": "0", "name": "Output", "descriptor": {"columnNames": f"[{names}]"}, "children": tables}}
+        plan = {
+            "0": {
+                "id": "0",
+                "name": "Output",
+                "descriptor": {"columnNames": f"[{names}]"},
+                "children": tables,
+            }
+        }
         return orjson.dumps(plan, option=orjson.OPT_INDENT_2).decode()
     word = "EXPLAIN ANALYZE" if analyze else "EXPLAIN"
     found = analysis.connection.execute(f"{word} {work.output.sql}").fetchall()
@@ -71,10 +78,11 @@ def _colons(relation: RelationInfo) -> str:
 
 
 def _io(used: list[RelationInfo]) -> str:
-    tables = []
+    tables, rows_total, size_total = [], 1.0, 0.0
     for one in used:
         rows = float(one.rows or 0)
         size = rows * _ROW_BYTES * max(1, len(one.columns))
+        rows_total, size_total = max(rows_total, rows), size_total + size
         tables.append(
             {
                 "table": {"catalog": one.catalog, "schemaTable": {"schema": one.schema, "table": one.name}},
@@ -82,12 +90,15 @@ def _io(used: list[RelationInfo]) -> str:
                 "estimate": _estimate(rows, size),
             }
         )
-    total = _estimate(
-        max((one["estimate"]["outputRowCount"] for one in tables), default=1.0),  # type: ignore[index, call-overload]
-        sum(one["estimate"]["outputSizeInBytes"] for one in tables),  # type: ignore[index, call-overload, misc]
-    )
-    return orjson.dumps({"inputTableColumnInfos": tables, "estimate": total}, option=orjson.OPT_INDENT_2).decode()
+    document = {"inputTableColumnInfos": tables, "estimate": _estimate(rows_total, size_total)}
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
 
 
 def _estimate(rows: float, size: float) -> dict[str, float]:
-    return {"outputRowCount": rows, "outputSizeInBytes": size, "cpuCost": size, "maxMemory": 0.0, "networkCost": 0.0}
+    return {
+        "outputRowCount": rows,
+        "outputSizeInBytes": size,
+        "cpuCost": size,
+        "maxMemory": 0.0,
+        "networkCost": 0.0,
+    }

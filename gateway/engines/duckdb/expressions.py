@@ -1,5 +1,7 @@
 """Expressions of Trino's SQL, one tree node at a time, to typed DuckDB SQL."""
 
+# ruff: noqa: S608 - SQL is made here, from a parsed tree and quoted names; a client's text is never pasted.
+
 from __future__ import annotations
 
 import re
@@ -18,7 +20,7 @@ from gateway.engines.duckdb.coercion import INTERVALS, NUMERIC, TEXT, Casts, com
 from gateway.engines.duckdb.failures import fail
 from gateway.engines.duckdb.names import FUNCTIONS
 from gateway.engines.duckdb.overloads import Call, choose, returned, said
-from gateway.engines.duckdb.representation import HELPERS, duck_type, field_name
+from gateway.engines.duckdb.representation import HELPERS, field_name
 from gateway.engines.duckdb.scope import Field, Output, Scope, Typed, quote, text
 from gateway.engines.duckdb.syntax import Source, call_of
 from gateway.wire.trino.types import (
@@ -47,6 +49,7 @@ from gateway.wire.trino.types import (
 )
 
 MAX_DEPTH = 400
+_NOT_PLAIN = "aggregations, window functions or grouping operations"
 
 
 class SessionView(Protocol):
@@ -70,7 +73,7 @@ class SessionView(Protocol):
 class Parameter:
     """A value given with EXECUTE … USING, and the text that it stands in."""
 
-    node: exp.Expression
+    node: exp.Expr
     source: Source
 
 
@@ -86,13 +89,17 @@ class Clause:
     inside_place: Position | None = None
 
 
-_COMPARE = {exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
-_ARITHMETIC = {exp.Add: "add", exp.Sub: "sub", exp.Mul: "mul", exp.Div: "div", exp.Mod: "mod"}
+_COMPARE: dict[type[exp.Expr], str] = {
+    exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",
+}  # fmt: skip
+_ARITHMETIC: dict[type[exp.Expr], str] = {
+    exp.Add: "add", exp.Sub: "sub", exp.Mul: "mul", exp.Div: "div", exp.Mod: "mod",
+}  # fmt: skip
 _Handler = Callable[["Expressions", Any, Scope], Typed]
-_NODES: dict[type[exp.Expression], _Handler] = {}
+_NODES: dict[type[exp.Expr], _Handler] = {}
 
 
-def _node(*kinds: type[exp.Expression]) -> Callable[[_Handler], _Handler]:
+def _node(*kinds: type[exp.Expr]) -> Callable[[_Handler], _Handler]:
     def register(handler: _Handler) -> _Handler:
         for kind in kinds:
             _NODES[kind] = handler
@@ -114,17 +121,21 @@ class Expressions:
         self._depth = 0
         self._window_names: dict[str, exp.Window] = {}
 
-    def subquery(self, node: exp.Expression, scope: Scope) -> Output:
+    def subquery(self, node: exp.Expr, scope: Scope) -> Output:
         """A query inside an expression."""
         raise NotImplementedError
 
     # -- entry
 
-    def expression(self, node: exp.Expression, scope: Scope) -> Typed:
+    def expression(self, node: exp.Expr, scope: Scope) -> Typed:
         """One expression. Raises TrinoFailure with the place in the client's text."""
         handler = _NODES.get(type(node))
         if handler is None:
-            fail("NOT_SUPPORTED", f"The embedded engine has no {node.key.replace('_', ' ')}", self.source.of(node))
+            fail(
+                "NOT_SUPPORTED",
+                f"The embedded engine has no {node.key.replace('_', ' ')}",
+                self.source.of(node),
+            )
         self._depth += 1
         if self._depth > MAX_DEPTH:
             fail("STACK_OVERFLOW", "The expression is nested too deeply", self.source.of(node))
@@ -133,7 +144,7 @@ class Expressions:
         finally:
             self._depth -= 1
 
-    def condition(self, node: exp.Expression, scope: Scope, what: str) -> str:
+    def condition(self, node: exp.Expr, scope: Scope, what: str) -> str:
         """A boolean expression of a clause."""
         value = self.expression(node, scope)
         if value.type.base not in ("boolean", "unknown"):
@@ -160,12 +171,15 @@ class Expressions:
         if precision > 38:
             fail("INVALID_LITERAL", f"Invalid decimal literal '{digits}': more than 38 digits", place)
         value = f"{found[1]}{found[2] or '0'}.{fraction}" if fraction else f"{found[1]}{found[2] or '0'}"
-        return Typed(f"CAST('{value}' AS DECIMAL({precision},{len(fraction)}))", decimal(precision, len(fraction)))
+        return Typed(
+            f"CAST('{value}' AS DECIMAL({precision},{len(fraction)}))", decimal(precision, len(fraction))
+        )
 
     def wrong_parameters(self) -> NoReturn:
+        expected, given = len(self.source.placeholders), len(self.parameters)
         fail(
             "INVALID_PARAMETER_USAGE",
-            f"Incorrect number of parameters: expected {len(self.source.placeholders)} but found {len(self.parameters)}",
+            f"Incorrect number of parameters: expected {expected} but found {given}",
         )
 
     # -- comparison
@@ -173,7 +187,9 @@ class Expressions:
     def compare(self, symbol: str, a: Typed, b: Typed, place: Position | None) -> Typed:
         kind = common(a.type, b.type)
         if kind is None or (symbol in ("<", "<=", ">", ">=") and kind.base in ("map", "json")):
-            fail("TYPE_MISMATCH", f"Cannot apply operator: {display(a.type)} {symbol} {display(b.type)}", place)
+            fail(
+                "TYPE_MISMATCH", f"Cannot apply operator: {display(a.type)} {symbol} {display(b.type)}", place
+            )
         left, right = self.comparable(a, kind), self.comparable(b, kind)
         return Typed(f"({left} {symbol} {right})", BOOLEAN)
 
@@ -186,7 +202,7 @@ class Expressions:
 
     def lambda_body(
         self,
-        node: exp.Expression,
+        node: exp.Expr,
         types: Sequence[TrinoType],
         place: Position | None,
         stands_for: Sequence[str] | None = None,
@@ -196,7 +212,11 @@ class Expressions:
             fail("FUNCTION_NOT_FOUND", "A lambda expression (x -> …) is expected here", place)
         given = [one.name for one in node.expressions]
         if len(given) != len(types):
-            fail("INVALID_ARGUMENTS", f"The lambda takes {len(given)} arguments, {len(types)} are passed", place)
+            fail(
+                "INVALID_ARGUMENTS",
+                f"The lambda takes {len(given)} arguments, {len(types)} are passed",
+                place,
+            )
         names = []
         fields = []
         for index, (name, kind) in enumerate(zip(given, types, strict=True)):
@@ -228,7 +248,7 @@ def _identifier(self: Expressions, node: exp.Identifier, scope: Scope) -> Typed:
 _SESSION_NAMES = {"current_user", "current_catalog", "current_schema", "current_path"}
 
 
-def _named(self: Expressions, parts: list[str], scope: Scope, node: exp.Expression) -> Typed:
+def _named(self: Expressions, parts: list[str], scope: Scope, node: exp.Expr) -> Typed:
     lowered = tuple(part.lower() for part in parts)
     for length in range(len(parts), 0, -1):
         found = scope.find(lowered[:length])
@@ -243,9 +263,11 @@ def _named(self: Expressions, parts: list[str], scope: Scope, node: exp.Expressi
     fail("COLUMN_NOT_FOUND", f"Column '{'.'.join(parts)}' cannot be resolved", self.source.of(node))
 
 
-def _fields_of(self: Expressions, value: Typed, names: Sequence[str], node: exp.Expression) -> Typed:
+def _fields_of(self: Expressions, value: Typed, names: Sequence[str], node: exp.Expr) -> Typed:
     for name in names:
-        index = next((i for i, one in enumerate(value.type.names) if (one or "").lower() == name.lower()), None)
+        index = next(
+            (i for i, one in enumerate(value.type.names) if (one or "").lower() == name.lower()), None
+        )
         if value.type.base != "row" or index is None:
             fail("COLUMN_NOT_FOUND", f"Column '{name}' cannot be resolved", self.source.of(node))
         value = _field_at(value, index)
@@ -272,7 +294,7 @@ def _session_value(self: Expressions, name: str) -> Typed:
 
 
 @_node(exp.CurrentUser, exp.CurrentCatalog, exp.CurrentSchema)
-def _current(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
+def _current(self: Expressions, node: exp.Expr, scope: Scope) -> Typed:
     return _session_value(self, node.key if "_" in node.key else node.key.replace("current", "current_"))
 
 
@@ -320,7 +342,11 @@ def _null(self: Expressions, node: exp.Null, scope: Scope) -> Typed:
 def _hex(self: Expressions, node: exp.HexString, scope: Scope) -> Typed:
     digits = re.sub(r"\s", "", str(node.this))
     if len(digits) % 2 or re.search(r"[^0-9a-fA-F]", digits):
-        fail("INVALID_LITERAL", "Binary literal must contain an even number of hexadecimal digits", self.source.of(node))
+        fail(
+            "INVALID_LITERAL",
+            "Binary literal must contain an even number of hexadecimal digits",
+            self.source.of(node),
+        )
     return Typed(f"unhex({text(digits)})", VARBINARY)
 
 
@@ -356,7 +382,7 @@ def _interval(self: Expressions, node: exp.Interval, scope: Scope) -> Typed:
     return Typed(f"{_INTERVAL[name]}({argument})", kind)
 
 
-def _span(self: Expressions, literal: str, negative: bool, unit: exp.Expression, node: exp.Expression) -> Typed:
+def _span(self: Expressions, literal: str, negative: bool, unit: exp.Expr, node: exp.Expr) -> Typed:
     first, last = unit.this.name.lower(), unit.expression.name.lower()
     sign = "-" if negative != literal.startswith("-") else ""
     body = literal.lstrip("+-")
@@ -369,7 +395,11 @@ def _span(self: Expressions, literal: str, negative: bool, unit: exp.Expression,
         if all(re.fullmatch(r"\d+(\.\d+)?", one) for one in numbers):
             total = sum(round(float(one) * factor) for one, factor in zip(numbers, factors, strict=True))
             return Typed(f"to_milliseconds({sign}{total})", INTERVAL_DAY)
-    fail("INVALID_LITERAL", f"Invalid INTERVAL {first.upper()} TO {last.upper()} value: {literal}", self.source.of(node))
+    fail(
+        "INVALID_LITERAL",
+        f"Invalid INTERVAL {first.upper()} TO {last.upper()} value: {literal}",
+        self.source.of(node),
+    )
 
 
 @_node(exp.ParseJSON)
@@ -399,12 +429,14 @@ def _fraction(moment: datetime, digits: int, separator: str) -> str:
     shown = moment.strftime(f"%Y-%m-%d{separator}%H:%M:%S")
     fraction = f"{moment.microsecond:06d}"[:digits]
     offset = moment.strftime("%z")
-    return f"{shown}{'.' + fraction if fraction else ''}{offset[:3]}:{offset[3:5]}" if offset else (
-        f"{shown}{'.' + fraction if fraction else ''}"
+    return (
+        f"{shown}{'.' + fraction if fraction else ''}{offset[:3]}:{offset[3:5]}"
+        if offset
+        else (f"{shown}{'.' + fraction if fraction else ''}")
     )
 
 
-def _digits(node: exp.Expression) -> int:
+def _digits(node: exp.Expr) -> int:
     given = node.args.get("this")
     return int(given.name) if isinstance(given, exp.Literal) else 3
 
@@ -420,32 +452,35 @@ def _tzinfo(zone: str) -> Any:
 
 
 @_node(exp.CurrentTimestamp)
-def _current_timestamp(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
+def _current_timestamp(self: Expressions, node: exp.Expr, scope: Scope) -> Typed:
     digits = min(_digits(node), 6)
     return Typed(self.now_sql(digits), timestamp_tz(_digits(node), self.session.zone))
 
 
 @_node(exp.CurrentDate)
-def _current_date(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
+def _current_date(self: Expressions, node: exp.Expr, scope: Scope) -> Typed:
     return Typed(f"DATE '{_local_now(self):%Y-%m-%d}'", DATE)
 
 
 @_node(exp.Localtimestamp)
-def _localtimestamp(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
+def _localtimestamp(self: Expressions, node: exp.Expr, scope: Scope) -> Typed:
     shown = _fraction(_local_now(self), min(_digits(node), 6), " ")
     return Typed(f"TIMESTAMP '{shown}'", timestamp(_digits(node)))
 
 
 @_node(exp.Localtime)
-def _localtime(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
+def _localtime(self: Expressions, node: exp.Expr, scope: Scope) -> Typed:
     shown = _fraction(_local_now(self), min(_digits(node), 6), " ")[11:]
     return Typed(f"TIME '{shown}'", TrinoType("time", (_digits(node),)))
 
 
 @_node(exp.CurrentTime)
-def _current_time(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
+def _current_time(self: Expressions, node: exp.Expr, scope: Scope) -> Typed:
     here = self.session.now.astimezone(_tzinfo(self.session.zone))
-    return Typed(text(_fraction(here, min(_digits(node), 6), " ")[11:]), TrinoType("time with time zone", (_digits(node),)))
+    return Typed(
+        text(_fraction(here, min(_digits(node), 6), " ")[11:]),
+        TrinoType("time with time zone", (_digits(node),)),
+    )
 
 
 # -- operators
@@ -473,11 +508,11 @@ def _not(self: Expressions, node: exp.Not, scope: Scope) -> Typed:
 
 
 @_node(exp.And, exp.Or)
-def _logical(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
+def _logical(self: Expressions, node: exp.Expr, scope: Scope) -> Typed:
     # A long chain is a deep tree on the left; walk it instead of recursing.
     symbol, kind = (" AND ", exp.And) if isinstance(node, exp.And) else (" OR ", exp.Or)
-    terms: list[exp.Expression] = []
-    here: exp.Expression = node
+    terms: list[exp.Expr] = []
+    here: exp.Expr = node
     while isinstance(here, kind):
         terms.append(here.expression)
         here = here.this
@@ -486,7 +521,7 @@ def _logical(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
 
 
 @_node(*_ARITHMETIC)
-def _binary(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
+def _binary(self: Expressions, node: exp.Expr, scope: Scope) -> Typed:
     a, b = self.expression(node.this, scope), self.expression(node.expression, scope)
     return self.arithmetic(_ARITHMETIC[type(node)], a, b, self.source.operator(node))
 
@@ -498,7 +533,7 @@ def _concat(self: Expressions, node: exp.DPipe, scope: Scope) -> Typed:
 
 
 @_node(*_COMPARE)
-def _comparison(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
+def _comparison(self: Expressions, node: exp.Expr, scope: Scope) -> Typed:
     symbol = _COMPARE[type(node)]
     right = node.expression
     if isinstance(right, exp.Any | exp.All):
@@ -507,7 +542,7 @@ def _comparison(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
     return self.compare(symbol, a, b, self.source.operator(node))
 
 
-def _quantified(self: Expressions, node: exp.Expression, symbol: str, scope: Scope) -> Typed:
+def _quantified(self: Expressions, node: exp.Expr, symbol: str, scope: Scope) -> Typed:
     right = node.expression
     word = "ALL" if isinstance(right, exp.All) else "ANY"
     inner = right.this.this if isinstance(right.this, exp.Subquery) else right.this
@@ -517,10 +552,14 @@ def _quantified(self: Expressions, node: exp.Expression, symbol: str, scope: Sco
     return Typed(f"({value.sql} {symbol} {word} ({sql}))", BOOLEAN)
 
 
-def _match_column(self: Expressions, value: Typed, output: Output, node: exp.Expression) -> tuple[Typed, str]:
+def _match_column(self: Expressions, value: Typed, output: Output, node: exp.Expr) -> tuple[Typed, str]:
     """A value and the one column of a subquery, in their common type."""
     if len(output.types) != 1:
-        fail("TYPE_MISMATCH", f"Subquery must return one column, it returns {len(output.types)}", self.source.of(node))
+        fail(
+            "TYPE_MISMATCH",
+            f"Subquery must return one column, it returns {len(output.types)}",
+            self.source.of(node),
+        )
     kind = common(value.type, output.types[0])
     if kind is None:
         fail(
@@ -535,12 +574,15 @@ def _match_column(self: Expressions, value: Typed, output: Output, node: exp.Exp
 
 
 @_node(exp.NullSafeEQ, exp.NullSafeNEQ)
-def _distinct_from(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
+def _distinct_from(self: Expressions, node: exp.Expr, scope: Scope) -> Typed:
     a, b = self.expression(node.this, scope), self.expression(node.expression, scope)
     kind = common(a.type, b.type)
     if kind is None:
-        fail("TYPE_MISMATCH", f"Cannot apply operator: {display(a.type)} IS DISTINCT FROM {display(b.type)}",
-             self.source.operator(node))  # fmt: skip
+        fail(
+            "TYPE_MISMATCH",
+            f"Cannot apply operator: {display(a.type)} IS DISTINCT FROM {display(b.type)}",
+            self.source.operator(node),
+        )
     word = "IS DISTINCT FROM" if isinstance(node, exp.NullSafeNEQ) else "IS NOT DISTINCT FROM"
     return Typed(f"({self.comparable(a, kind)} {word} {self.comparable(b, kind)})", BOOLEAN)
 
@@ -590,7 +632,7 @@ def _in(self: Expressions, node: exp.In, scope: Scope) -> Typed:
     return Typed(f"({self.comparable(left, kind)} IN ({items}))", BOOLEAN)
 
 
-def _in_query(self: Expressions, node: exp.In, query: exp.Expression, scope: Scope) -> Typed:
+def _in_query(self: Expressions, node: exp.In, query: exp.Expr, scope: Scope) -> Typed:
     inner = query.this if isinstance(query, exp.Subquery) and not query.args.get("limit") else query
     output = self.subquery(inner, scope)
     if isinstance(node.this, exp.Tuple):
@@ -612,12 +654,15 @@ def _escape(self: Expressions, node: exp.Escape, scope: Scope) -> Typed:
     return _like_with(self, node.this, node.expression, scope)
 
 
-def _like_with(self: Expressions, node: exp.Expression, escape: exp.Expression | None, scope: Scope) -> Typed:
+def _like_with(self: Expressions, node: exp.Expr, escape: exp.Expr | None, scope: Scope) -> Typed:
     value, pattern = self.expression(node.this, scope), self.expression(node.expression, scope)
     for one, what in ((value, "Left"), (pattern, "Pattern")):
         if one.type.base not in TEXT and one.type != UNKNOWN:
-            fail("TYPE_MISMATCH", f"{what} side of LIKE expression must evaluate to a varchar (actual: {display(one.type)})",
-                 self.source.of(node))  # fmt: skip
+            fail(
+                "TYPE_MISMATCH",
+                f"{what} side of LIKE expression must evaluate to a varchar (actual: {display(one.type)})",
+                self.source.of(node),
+            )
     subject = self.casts.implicit(value, VARCHAR).sql
     suffix = "" if escape is None else f" ESCAPE {self.expression(escape, scope).sql}"
     word = "NOT LIKE" if node.args.get("negate") else "LIKE"
@@ -632,8 +677,12 @@ def _at_time_zone(self: Expressions, node: exp.AtTimeZone, scope: Scope) -> Type
     if value.type.base == "timestamp":
         value = self.casts.cast(value, timestamp_tz(value.type.precision))
     if value.type.base != "timestamp with time zone":
-        fail("TYPE_MISMATCH", f"Type of value must be a time or timestamp with or without time zone (actual "
-             f"{display(value.type)})", self.source.of(node))  # fmt: skip
+        fail(
+            "TYPE_MISMATCH",
+            f"Type of value must be a time or timestamp with or without time zone (actual "
+            f"{display(value.type)})",
+            self.source.of(node),
+        )
     return temporal.in_zone(value, zone.literal)
 
 
@@ -686,7 +735,7 @@ def _try_cast(self: Expressions, node: exp.TryCast, scope: Scope) -> Typed:
         self.casts.null_on_error = before
 
 
-def data_type(self: Expressions, node: exp.Expression) -> TrinoType:
+def data_type(self: Expressions, node: exp.Expr) -> TrinoType:
     """A type as written in SQL."""
     try:
         return _data_type(node)
@@ -701,13 +750,21 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def _data_type(node: exp.Expression) -> TrinoType:
+def _field_type(node: exp.Expr) -> tuple[str | None, TrinoType]:
+    if isinstance(node, exp.ColumnDef):
+        return node.name, _data_type(node.args["kind"])
+    return None, _data_type(node)
+
+
+def _data_type(node: exp.Expr) -> TrinoType:
     if not isinstance(node, exp.DataType):
         if isinstance(node, exp.Interval | exp.IntervalSpan):
-            return parse_type("interval " + node.sql(dialect="trino").lower().removeprefix("interval").strip())
+            return parse_type(
+                "interval " + node.sql(dialect="trino").lower().removeprefix("interval").strip()
+            )
         return parse_type(node.sql(dialect="trino").lower())
     kind = node.this
-    if isinstance(kind, exp.Expression):
+    if isinstance(kind, exp.Expr):
         return parse_type("interval " + kind.sql(dialect="trino").lower().removeprefix("interval").strip())
     name = _DTYPES.get(kind) or str(kind.value).lower()
     inner = node.expressions
@@ -716,11 +773,12 @@ def _data_type(node: exp.Expression) -> TrinoType:
     if name == "map":
         return map_of(_data_type(inner[0]), _data_type(inner[1]))
     if name == "struct":
-        fields = [(one.name, _data_type(one.args["kind"])) if isinstance(one, exp.ColumnDef) else (None, _data_type(one))
-                  for one in inner]  # fmt: skip
+        fields = [_field_type(one) for one in inner]  # fmt: skip
         return row(tuple(kind for _, kind in fields), tuple(name for name, _ in fields))
     if name == "userdefined":
-        return parse_type(node.args["kind"].name if isinstance(node.args["kind"], exp.Expression) else node.args["kind"])
+        return parse_type(
+            node.args["kind"].name if isinstance(node.args["kind"], exp.Expr) else node.args["kind"]
+        )
     numbers = ",".join(one.this.name for one in inner)
     head, _, tail = name.partition(" ")
     return parse_type(f"{head}({numbers}) {tail}" if numbers else name)
@@ -737,7 +795,11 @@ def _case(self: Expressions, node: exp.Case, scope: Scope) -> Typed:
         if subject is None:
             tests.append(self.condition(branch.this, scope, "CASE WHEN clause"))
         else:
-            tests.append(self.compare("=", subject, self.expression(branch.this, scope), self.source.of(branch.this)).sql)
+            tests.append(
+                self.compare(
+                    "=", subject, self.expression(branch.this, scope), self.source.of(branch.this)
+                ).sql
+            )
         results.append(self.expression(branch.args["true"], scope))
     default = node.args.get("default")
     if default is not None:
@@ -770,7 +832,7 @@ def _array(self: Expressions, node: exp.Array, scope: Scope) -> Typed:
 
 
 @_node(exp.Struct, exp.Tuple)
-def _row(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
+def _row(self: Expressions, node: exp.Expr, scope: Scope) -> Typed:
     values = [self.expression(one, scope) for one in node.expressions]
     kind = row(tuple(value.type for value in values))
     parts = ", ".join(f"{quote(field_name(kind, i))} := {value.sql}" for i, value in enumerate(values))
@@ -778,14 +840,18 @@ def _row(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
 
 
 @_node(exp.Map, exp.VarMap)
-def _map(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
+def _map(self: Expressions, node: exp.Expr, scope: Scope) -> Typed:
     keys, values = node.args.get("keys"), node.args.get("values")
     if keys is None or values is None or (isinstance(keys, exp.Array) and not keys.expressions):
         return Typed("map([], [])", map_of(UNKNOWN, UNKNOWN))
     a, b = self.expression(keys, scope), self.expression(values, scope)
     if a.type.base != "array" or b.type.base != "array":
-        fail("FUNCTION_NOT_FOUND", f"Unexpected parameters ({display(a.type)}, {display(b.type)}) for function map. "
-             "Expected: map(), map(array(K), array(V))", self.source.of(node))  # fmt: skip
+        fail(
+            "FUNCTION_NOT_FOUND",
+            f"Unexpected parameters ({display(a.type)}, {display(b.type)}) for function map. "
+            "Expected: map(), map(array(K), array(V))",
+            self.source.of(node),
+        )
     return Typed(f"map({a.sql}, {b.sql})", map_of(a.type.items[0], b.type.items[0]))
 
 
@@ -798,20 +864,35 @@ def _subscript(self: Expressions, node: exp.Bracket, scope: Scope) -> Typed:
         return _row_subscript(self, value, index, node)
     if value.type.base == "map":
         key = self.casts.implicit(index, value.type.items[0]).sql
-        access = f"({value.sql})[{key}]" if self.casts.null_on_error else f"{HELPERS}.map_subscript({value.sql}, {key})"
+        access = (
+            f"({value.sql})[{key}]"
+            if self.casts.null_on_error
+            else f"{HELPERS}.map_subscript({value.sql}, {key})"
+        )
         return Typed(access, value.type.items[1])
     if value.type.base == "array" and index.type.base in coercion.INTEGERS:
         name = "subscript"
-        access = f"({value.sql})[{index.sql}]" if self.casts.null_on_error else f"{HELPERS}.{name}({value.sql}, {index.sql})"
+        access = (
+            f"({value.sql})[{index.sql}]"
+            if self.casts.null_on_error
+            else f"{HELPERS}.{name}({value.sql}, {index.sql})"
+        )
         return Typed(access, value.type.items[0])
-    fail("TYPE_MISMATCH", f"Cannot use {display(index.type)} for subscript of {display(value.type)}", self.source.of(node))
+    fail(
+        "TYPE_MISMATCH",
+        f"Cannot use {display(index.type)} for subscript of {display(value.type)}",
+        self.source.of(node),
+    )
 
 
-def _row_subscript(self: Expressions, value: Typed, index: Typed, node: exp.Expression) -> Typed:
+def _row_subscript(self: Expressions, value: Typed, index: Typed, node: exp.Expr) -> Typed:
     number = index.literal
     if not isinstance(number, int) or not 1 <= number <= len(value.type.items):
-        fail("INVALID_FUNCTION_ARGUMENT", f"Invalid subscript index: {number}. ROW indices start at 1",
-             self.source.of(node))  # fmt: skip
+        fail(
+            "INVALID_FUNCTION_ARGUMENT",
+            f"Invalid subscript index: {number}. ROW indices start at 1",
+            self.source.of(node),
+        )
     return _field_at(value, number - 1)
 
 
@@ -823,11 +904,19 @@ def _extract(self: Expressions, node: exp.Extract, scope: Scope) -> Typed:
     field = node.name.lower()
     value = self.expression(node.expression, scope)
     if field not in temporal.FIELDS:
-        fail("INVALID_FUNCTION_ARGUMENT", f"Invalid EXTRACT field: {field.upper()}", self.source.of(node.expression))
+        fail(
+            "INVALID_FUNCTION_ARGUMENT",
+            f"Invalid EXTRACT field: {field.upper()}",
+            self.source.of(node.expression),
+        )
     if value.type.base in INTERVALS:
         return Typed(f"CAST(date_part('{field}', {value.sql}) AS BIGINT)", BIGINT)
     if value.type.base not in ("date", "timestamp", "timestamp with time zone", "time"):
-        fail("TYPE_MISMATCH", f"Cannot extract {field.upper()} from {display(value.type)}", self.source.of(node.expression))
+        fail(
+            "TYPE_MISMATCH",
+            f"Cannot extract {field.upper()} from {display(value.type)}",
+            self.source.of(node.expression),
+        )
     return Typed(temporal.part(self.casts.local(value), field), BIGINT)
 
 
@@ -841,7 +930,9 @@ def _trim(self: Expressions, node: exp.Trim, scope: Scope) -> Typed:
 @_node(exp.Substring)
 def _substring(self: Expressions, node: exp.Substring, scope: Scope) -> Typed:
     args = [one for one in (node.this, node.args.get("start"), node.args.get("length")) if one is not None]
-    return _apply(self, "substring", [self.expression(one, scope) for one in args], args, self.source.of(node))
+    return _apply(
+        self, "substring", [self.expression(one, scope) for one in args], args, self.source.of(node)
+    )
 
 
 @_node(exp.StrPosition)
@@ -857,7 +948,7 @@ def _exists(self: Expressions, node: exp.Exists, scope: Scope) -> Typed:
 
 
 @_node(exp.Subquery, exp.Select)
-def _scalar_subquery(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
+def _scalar_subquery(self: Expressions, node: exp.Expr, scope: Scope) -> Typed:
     output = self.subquery(node, scope)
     if len(output.types) == 1:
         return Typed(f"({output.sql})", output.types[0])
@@ -884,8 +975,8 @@ def _call(self: Expressions, node: exp.Anonymous, scope: Scope) -> Typed:
     if name == "try":
         return _try(self, node, scope)
     if name == "grouping":
-        args = ", ".join(self.expression(one, scope).sql for one in node.expressions)
-        return Typed(f"CAST(grouping({args}) AS INTEGER)", INTEGER)
+        keys = ", ".join(self.expression(one, scope).sql for one in node.expressions)
+        return Typed(f"CAST(grouping({keys}) AS INTEGER)", INTEGER)
     before, self.lambda_scope = self.lambda_scope, scope
     try:
         args = [_argument(self, one, scope) for one in node.expressions]
@@ -894,11 +985,13 @@ def _call(self: Expressions, node: exp.Anonymous, scope: Scope) -> Typed:
         self.lambda_scope = before
 
 
-def _argument(self: Expressions, node: exp.Expression, scope: Scope) -> Typed:
+def _argument(self: Expressions, node: exp.Expr, scope: Scope) -> Typed:
     return Typed("", UNKNOWN) if isinstance(node, exp.Lambda) else self.expression(node, scope)
 
 
-def _apply(self: Expressions, name: str, args: list[Typed], nodes: Sequence[exp.Expression], place: Position | None) -> Typed:
+def _apply(
+    self: Expressions, name: str, args: list[Typed], nodes: Sequence[exp.Expr], place: Position | None
+) -> Typed:
     call = Call(name, args, nodes, place, self)
     if name in scalars.HANDLERS:
         return scalars.HANDLERS[name](call)
@@ -921,7 +1014,9 @@ def _try(self: Expressions, node: exp.Anonymous, scope: Scope) -> Typed:
     return Typed(f"TRY({value.sql})", value.type)
 
 
-def _aggregate(self: Expressions, node: exp.Anonymous, scope: Scope, suffix: str, order: str = "", nulls: str = "") -> Typed:
+def _aggregate(
+    self: Expressions, node: exp.Anonymous, scope: Scope, suffix: str, order: str = "", nulls: str = ""
+) -> Typed:
     name, _ = call_of(node)
     place = self.source.of(node)
     windowed = " OVER " in suffix
@@ -929,7 +1024,9 @@ def _aggregate(self: Expressions, node: exp.Anonymous, scope: Scope, suffix: str
         _check_aggregate(self, name, node, place)
     before = self.clause
     if not windowed:
-        self.clause = Clause(before.name, aggregates=False, windows=before.windows, inside=name, inside_place=place)
+        self.clause = Clause(
+            before.name, aggregates=False, windows=before.windows, inside=name, inside_place=place
+        )
     try:
         args, distinct, inner_order = _aggregate_arguments(self, node, scope)
     finally:
@@ -943,7 +1040,7 @@ def _aggregate(self: Expressions, node: exp.Anonymous, scope: Scope, suffix: str
     return Typed(overload.wrap.format(core, T=result_type_name(kind)), kind)
 
 
-def _check_aggregate(self: Expressions, name: str, node: exp.Expression, place: Position | None) -> None:
+def _check_aggregate(self: Expressions, name: str, node: exp.Expr, place: Position | None) -> None:
     shown = f"{name}({', '.join(_readable(one) for one in node.expressions)})"
     if self.clause.inside is not None:
         fail(
@@ -954,17 +1051,19 @@ def _check_aggregate(self: Expressions, name: str, node: exp.Expression, place: 
     if not self.clause.aggregates:
         fail(
             "EXPRESSION_NOT_SCALAR",
-            f"{self.clause.name} clause cannot contain aggregations, window functions or grouping operations: [{shown}]",
+            f"{self.clause.name} clause cannot contain {_NOT_PLAIN}: [{shown}]",
             place,
         )
 
 
-def _readable(node: exp.Expression) -> str:
+def _readable(node: exp.Expr) -> str:
     """Trino's SQL of a node, without the marks of calls."""
     return re.sub(r"FN_\d+__", "", node.sql(dialect="trino"), flags=re.IGNORECASE).lower()
 
 
-def _aggregate_arguments(self: Expressions, node: exp.Anonymous, scope: Scope) -> tuple[list[Typed], bool, str]:
+def _aggregate_arguments(
+    self: Expressions, node: exp.Anonymous, scope: Scope
+) -> tuple[list[Typed], bool, str]:
     nodes = list(node.expressions)
     order = ""
     if nodes and isinstance(nodes[-1], exp.Order):
@@ -981,7 +1080,7 @@ def _aggregate_arguments(self: Expressions, node: exp.Anonymous, scope: Scope) -
     return [self.expression(one, scope) for one in nodes], distinct, order
 
 
-def _sort_items(self: Expressions, items: Sequence[exp.Expression], scope: Scope) -> str:
+def _sort_items(self: Expressions, items: Sequence[exp.Expr], scope: Scope) -> str:
     parts = []
     for item in items:
         inner = item.this if isinstance(item, exp.Ordered) else item
@@ -989,7 +1088,7 @@ def _sort_items(self: Expressions, items: Sequence[exp.Expression], scope: Scope
     return ", ".join(parts)
 
 
-def direction(item: exp.Expression) -> str:
+def direction(item: exp.Expr) -> str:
     """ASC/DESC with Trino's default: NULLs last, both ways."""
     word = " DESC" if item.args.get("desc") else " ASC"
     return f"{word} NULLS {'FIRST' if item.args.get('nulls_first') else 'LAST'}"
@@ -1017,13 +1116,13 @@ def _window(self: Expressions, node: exp.Window, scope: Scope) -> Typed:
     if not self.clause.windows:
         fail(
             "EXPRESSION_NOT_SCALAR",
-            f"{self.clause.name} clause cannot contain aggregations, window functions or grouping operations",
+            f"{self.clause.name} clause cannot contain {_NOT_PLAIN}",
             self.source.of(node),
         )
     return _aggregate_over(self, node.this, scope, f" OVER {_over(self, node, scope)}")
 
 
-def _aggregate_over(self: Expressions, node: exp.Expression, scope: Scope, over: str) -> Typed:
+def _aggregate_over(self: Expressions, node: exp.Expr, scope: Scope, over: str) -> Typed:
     """Peel FILTER, WITHIN GROUP and the treatment of NULLs off a call."""
     condition = order = nulls = ""
     while not isinstance(node, exp.Anonymous):
@@ -1037,14 +1136,20 @@ def _aggregate_over(self: Expressions, node: exp.Expression, scope: Scope, over:
             node = exp.Anonymous(this="count", expressions=[node.this] if node.this is not None else [])
             continue
         elif not isinstance(node, exp.RespectNulls):
-            fail("FUNCTION_NOT_FOUND", f"'{node.sql(dialect='trino')}' is no function over rows", self.source.of(node))
+            fail(
+                "FUNCTION_NOT_FOUND",
+                f"'{node.sql(dialect='trino')}' is no function over rows",
+                self.source.of(node),
+            )
         node = node.this
     name, _ = call_of(node)
     if name not in AGGREGATES and name not in WINDOWS:
         known = name in FUNCTIONS
         fail(
             "FUNCTION_NOT_AGGREGATE" if known else "FUNCTION_NOT_FOUND",
-            f"'{name}' is not an aggregate or window function" if known else f"Function '{name}' not registered",
+            f"'{name}' is not an aggregate or window function"
+            if known
+            else f"Function '{name}' not registered",
             self.source.of(node),
         )
     return _aggregate(self, node, scope, condition + over, order=order, nulls=nulls)
@@ -1067,10 +1172,12 @@ def _over(self: Expressions, node: exp.Window, scope: Scope) -> str:
     return f"({' '.join(parts)})"
 
 
-def _frame(self: Expressions, spec: exp.Expression, scope: Scope) -> str:
+def _frame(self: Expressions, spec: exp.Expr, scope: Scope) -> str:
     def edge(which: str) -> str:
         value, side = spec.args.get(which), spec.args.get(f"{which}_side") or ""
-        shown = self.expression(value, scope).sql if isinstance(value, exp.Expression) else str(value or "CURRENT ROW")
+        shown = (
+            self.expression(value, scope).sql if isinstance(value, exp.Expr) else str(value or "CURRENT ROW")
+        )
         return f"{shown} {side}".strip()
 
     kind = spec.args.get("kind") or "RANGE"

@@ -1,11 +1,13 @@
 """SHOW and DESCRIBE: what exists, as small results."""
 
+# ruff: noqa: S608 - SQL is made here, from a parsed tree and quoted names; a client's text is never pasted.
+
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from sqlglot.tokens import TokenType
+from sqlglot.tokenizer_core import TokenType
 
 from gateway.engines.duckdb.aggregates import AGGREGATES, WINDOWS
 from gateway.engines.duckdb.catalog import RelationInfo
@@ -42,7 +44,9 @@ def _like(source: Source, words: list[str]) -> re.Pattern[str] | None:
     at = words.index("like")
     if at + 1 >= len(words) or source.tokens[at + 1].token_type != TokenType.STRING:
         fail("SYNTAX_ERROR", "LIKE takes a string", source.end)
-    escape = source.tokens[at + 3].text if words[at + 2 : at + 3] == ["escape"] and len(words) > at + 3 else None
+    escape = (
+        source.tokens[at + 3].text if words[at + 2 : at + 3] == ["escape"] and len(words) > at + 3 else None
+    )
     pattern, out, index = source.tokens[at + 1].text, [], 0
     while index < len(pattern):
         char = pattern[index]
@@ -76,7 +80,11 @@ def show(analysis: Analysis, source: Source, words: list[str]) -> Work:
         if len(words) < 2:
             fail("SYNTAX_ERROR", f"mismatched input '<EOF>'. Expecting: {expecting}", source.end)
         token = source.tokens[1]
-        fail("SYNTAX_ERROR", f"mismatched input '{token.text}'. Expecting: {expecting}", source.place(token.start))
+        fail(
+            "SYNTAX_ERROR",
+            f"mismatched input '{token.text}'. Expecting: {expecting}",
+            source.place(token.start),
+        )
     return handler(analysis, source, words)
 
 
@@ -92,7 +100,6 @@ def _from(words: list[str]) -> int | None:
     return None
 
 
-
 def _checked_catalog(analysis: Analysis, source: Source, catalog: str | None) -> str:
     place = source.place(source.tokens[0].start)
     if catalog is None:
@@ -105,7 +112,9 @@ def _checked_catalog(analysis: Analysis, source: Source, catalog: str | None) ->
 def _schemas(analysis: Analysis, source: Source, words: list[str]) -> Work:
     at = _from(words)
     catalog = _checked_catalog(analysis, source, words[at] if at else analysis.session.catalog)
-    return texts(["Schema"], _kept(sorted(analysis.virtual.schemas(analysis.catalogs, catalog)), _like(source, words)))
+    return texts(
+        ["Schema"], _kept(sorted(analysis.virtual.schemas(analysis.catalogs, catalog)), _like(source, words))
+    )
 
 
 def _tables(analysis: Analysis, source: Source, words: list[str]) -> Work:
@@ -118,7 +127,11 @@ def _tables(analysis: Analysis, source: Source, words: list[str]) -> Work:
         fail("MISSING_SCHEMA_NAME", "Schema must be specified when session schema is not set", place)
     if schema not in analysis.virtual.schemas(analysis.catalogs, catalog):
         fail("SCHEMA_NOT_FOUND", f"Schema '{schema}' does not exist", place)
-    names = [one.name.lower() for one in analysis.virtual.relations(analysis.catalogs, catalog) if one.schema == schema]
+    names = [
+        one.name.lower()
+        for one in analysis.virtual.relations(analysis.catalogs, catalog)
+        if one.schema == schema
+    ]
     return texts(["Table"], _kept(sorted(names), _like(source, words)))
 
 
@@ -134,7 +147,9 @@ def relation_at(analysis: Analysis, source: Source, index: int) -> RelationInfo:
     catalog = _checked_catalog(analysis, source, parts[0] if len(parts) == 3 else analysis.session.catalog)
     if schema not in analysis.virtual.schemas(analysis.catalogs, catalog):
         fail("SCHEMA_NOT_FOUND", f"Schema '{schema}' does not exist", place)
-    found = analysis.virtual.find(catalog, schema, parts[-1]) or analysis.catalogs.relation(catalog, schema, parts[-1])
+    found = analysis.virtual.find(catalog, schema, parts[-1]) or analysis.catalogs.relation(
+        catalog, schema, parts[-1]
+    )
     if found is None:
         fail("TABLE_NOT_FOUND", f"Table '{catalog}.{schema}.{parts[-1]}' does not exist", place)
     return found
@@ -154,8 +169,8 @@ def columns(analysis: Analysis, source: Source, index: int) -> Work:
 
 def _grants(analysis: Analysis, source: Source, words: list[str]) -> Work:
     _checked_catalog(analysis, source, analysis.session.catalog)
-    names = "Grantor,Grantor Type,Grantee,Grantee Type,Catalog,Schema,Table,Privilege,Grantable".split(",")
-    return texts(names, [])
+    grant = ["Grantor", "Grantor Type", "Grantee", "Grantee Type"]
+    return texts([*grant, "Catalog", "Schema", "Table", "Privilege", "Grantable"], [])
 
 
 # -- functions
@@ -172,7 +187,9 @@ def _functions(analysis: Analysis, source: Source, words: list[str]) -> Work:
         if not any(name in table for table in (SCALARS, AGGREGATES, WINDOWS)):
             rows.append([name, "T", "T", "scalar", True, ""])
     names = ("Function", "Return Type", "Argument Types", "Function Type", "Deterministic", "Description")
-    return Known(tuple(ResultColumn(name, BOOLEAN if name == "Deterministic" else VARCHAR) for name in names), rows)
+    return Known(
+        tuple(ResultColumn(name, BOOLEAN if name == "Deterministic" else VARCHAR) for name in names), rows
+    )
 
 
 def _returned(overload: Overload) -> str:
@@ -192,12 +209,20 @@ PROPERTIES: dict[str, tuple[str, str, str]] = {
     "query_max_planning_time": ("10.00m", "varchar", "Maximum planning time of a query"),
     "query_max_cpu_time": ("1000000000.00d", "varchar", "Maximum CPU time of a query"),
     "query_max_memory": ("512MB", "varchar", "Maximum amount of distributed memory a query can use"),
-    "query_max_total_memory": ("1GB", "varchar", "Maximum amount of distributed total memory a query can use"),
+    "query_max_total_memory": (
+        "1GB",
+        "varchar",
+        "Maximum amount of distributed total memory a query can use",
+    ),
     "query_max_scan_physical_bytes": ("", "varchar", "Maximum scan physical bytes of a query"),
     "query_priority": ("1", "integer", "The priority of queries. Larger numbers are higher priority"),
     "join_distribution_type": ("AUTOMATIC", "varchar", "Join distribution type"),
     "join_reordering_strategy": ("AUTOMATIC", "varchar", "Join reordering strategy"),
-    "join_max_broadcast_table_size": ("100MB", "varchar", "Maximum estimated size of a table that can be broadcast"),
+    "join_max_broadcast_table_size": (
+        "100MB",
+        "varchar",
+        "Maximum estimated size of a table that can be broadcast",
+    ),
     "task_concurrency": ("2", "integer", "Default number of local parallel jobs per worker"),
     "task_writer_count": ("1", "integer", "Number of local parallel table writers per task"),
     "execution_policy": ("phased", "varchar", "Policy used for scheduling query tasks"),
@@ -210,7 +235,11 @@ PROPERTIES: dict[str, tuple[str, str, str]] = {
     "scale_writers": ("true", "boolean", "Scale out writers based on throughput"),
     "use_table_statistics": ("true", "boolean", "Use statistics for planning"),
     "statistics_cpu_timer_enabled": ("true", "boolean", "Experimental: Enable cpu time tracking"),
-    "resource_overcommit": ("false", "boolean", "Use resources which are not guaranteed to be available to the query"),
+    "resource_overcommit": (
+        "false",
+        "boolean",
+        "Use resources which are not guaranteed to be available to the query",
+    ),
 }
 
 
@@ -239,8 +268,18 @@ def _session(analysis: Analysis, source: Source, words: list[str]) -> Work:
 def _stats(analysis: Analysis, source: Source, words: list[str]) -> Work:
     if words[2:3] != ["for"]:
         fail("SYNTAX_ERROR", "mismatched input. Expecting: 'FOR'", source.end)
-    names = ("column_name", "data_size", "distinct_values_count", "nulls_fraction", "row_count", "low_value", "high_value")
-    shown = tuple(ResultColumn(n, VARCHAR if n in ("column_name", "low_value", "high_value") else DOUBLE) for n in names)
+    names = (
+        "column_name",
+        "data_size",
+        "distinct_values_count",
+        "nulls_fraction",
+        "row_count",
+        "low_value",
+        "high_value",
+    )
+    shown = tuple(
+        ResultColumn(n, VARCHAR if n in ("column_name", "low_value", "high_value") else DOUBLE) for n in names
+    )
     if words[3:4] == ["("]:
         output = analysis.queries(source).top(source.after(3).parse())
         rows: list[list[object]] = [[name, None, None, None, None, None, None] for name in output.names]
@@ -258,10 +297,20 @@ def _measured(analysis: Analysis, relation: RelationInfo) -> list[list[object]]:
     parts = []
     for one in relation.columns:
         name = quote(one.name)
-        ranged = one.type.base not in ("varchar", "char", "varbinary", "array", "map", "row", "json", "boolean", "uuid")
+        ranged = one.type.base not in (
+            "varchar",
+            "char",
+            "varbinary",
+            "array",
+            "map",
+            "row",
+            "json",
+            "boolean",
+            "uuid",
+        )
         edges = f"CAST(min({name}) AS VARCHAR), CAST(max({name}) AS VARCHAR)" if ranged else "NULL, NULL"
         parts.append(f"approx_count_distinct({name}), count({name}), {edges}")
-    query = f"SELECT count(*), {', '.join(parts)} FROM {relation.sql}"  # noqa: S608 names from the catalog
+    query = f"SELECT count(*), {', '.join(parts)} FROM {relation.sql}"
     found = analysis.connection.execute(query).fetchone()
     assert found is not None
     total = int(found[0])
@@ -278,7 +327,9 @@ def _create(analysis: Analysis, source: Source, words: list[str]) -> Work:
     place = source.place(source.tokens[0].start)
     if kind == "schema":
         parts = [part.lower() for part in name_parts(source, 3)]
-        catalog = _checked_catalog(analysis, source, parts[0] if len(parts) == 2 else analysis.session.catalog)
+        catalog = _checked_catalog(
+            analysis, source, parts[0] if len(parts) == 2 else analysis.session.catalog
+        )
         if not parts or parts[-1] not in analysis.virtual.schemas(analysis.catalogs, catalog):
             fail("SCHEMA_NOT_FOUND", f"Schema '{catalog}.{parts[-1] if parts else ''}' does not exist", place)
         return texts(["Create Schema"], [[f"CREATE SCHEMA {catalog}.{parts[-1]}"]])
@@ -315,7 +366,8 @@ def _shown(name: str) -> str:
 def described_input(count: int) -> Known:
     """DESCRIBE INPUT: positions; types are not inferred."""
     return Known(
-        (ResultColumn("Position", BIGINT), ResultColumn("Type", VARCHAR)), [[i, "unknown"] for i in range(count)]
+        (ResultColumn("Position", BIGINT), ResultColumn("Type", VARCHAR)),
+        [[i, "unknown"] for i in range(count)],
     )
 
 
@@ -330,10 +382,21 @@ def described_output(work: Work) -> Known:
         columns_ = [(one.name, one.type) for one in work.columns]
     else:
         columns_ = [("rows", BIGINT)]
-    return Known(shown, [[name, "", "", "", display(kind), _type_size(kind), False] for name, kind in columns_])
+    return Known(
+        shown, [[name, "", "", "", display(kind), _type_size(kind), False] for name, kind in columns_]
+    )
 
 
 def _type_size(of: TrinoType) -> int:
     """Bytes of a value of fixed width, else 0 (Trino's FixedWidthType)."""
-    sizes = {"boolean": 1, "tinyint": 1, "smallint": 2, "integer": 4, "real": 4, "date": 4, "bigint": 8, "double": 8}
+    sizes = {
+        "boolean": 1,
+        "tinyint": 1,
+        "smallint": 2,
+        "integer": 4,
+        "real": 4,
+        "date": 4,
+        "bigint": 8,
+        "double": 8,
+    }
     return sizes.get(of.base, 8 if of.base in ("timestamp", "decimal") else 0)

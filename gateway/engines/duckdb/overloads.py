@@ -42,7 +42,7 @@ class Call:
 
     name: str
     args: list[Typed]
-    nodes: Sequence[exp.Expression]
+    nodes: Sequence[exp.Expr]
     place: Position | None
     compiler: Expressions
     extra: dict[str, Any] = field(default_factory=dict)
@@ -127,7 +127,11 @@ def _convert(casts: Casts, arg: Typed, letter: str) -> Typed:
     if letter == "i" and arg.type.base in INTEGERS:
         return arg
     target = _TARGETS.get(letter)
-    return casts.implicit(arg, target) if target is not None and letter in "dv" or arg.type == UNKNOWN and target else arg
+    return (
+        casts.implicit(arg, target)
+        if (target is not None and letter in "dv") or (arg.type == UNKNOWN and target)
+        else arg
+    )
 
 
 def choose(overloads: Sequence[Overload], call: Call) -> tuple[Overload, Call]:
@@ -155,7 +159,9 @@ def said(overload: Overload, call: Call, **extra: str) -> str:
     """The DuckDB SQL of a call."""
     if callable(overload.sql):
         return overload.sql(call)
-    return overload.sql.format(*(arg.sql for arg in call.args), all=", ".join(arg.sql for arg in call.args), **extra)
+    return overload.sql.format(
+        *(arg.sql for arg in call.args), all=", ".join(arg.sql for arg in call.args), **extra
+    )
 
 
 def first(call: Call) -> TrinoType:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 _TAIL = "order limit offset"
-_PARTS: dict[type[exp.Expression], str] = {
+_PARTS: dict[type[exp.Expr], str] = {
     exp.Select: f"expressions distinct from_ joins where group having windows with_ {_TAIL}",
     exp.Union: f"this expression distinct with_ {_TAIL}",
     exp.Except: f"this expression distinct with_ {_TAIL}",
@@ -54,7 +54,7 @@ _PARTS: dict[type[exp.Expression], str] = {
 _UNDERSTOOD = {kind: frozenset(names.split()) for kind, names in _PARTS.items()}
 
 
-def unknown_part(tree: exp.Expression) -> tuple[exp.Expression, str] | None:
+def unknown_part(tree: exp.Expr) -> tuple[exp.Expr, str] | None:
     """The first node with a part that the translation does not know, and that part's name."""
     for node in tree.walk():
         known = _UNDERSTOOD.get(type(node))

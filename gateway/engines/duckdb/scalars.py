@@ -50,7 +50,9 @@ def _handler(*names: str) -> Callable[[Handler], Handler]:
 
 
 def _same_text(call: Call) -> TrinoType:
-    return call.extra.get("raw", call.types)[0] if call.extra.get("raw", call.types)[0] != UNKNOWN else VARCHAR
+    return (
+        call.extra.get("raw", call.types)[0] if call.extra.get("raw", call.types)[0] != UNKNOWN else VARCHAR
+    )
 
 
 def _text_of(index: int) -> Callable[[Call], TrinoType]:
@@ -94,13 +96,17 @@ for _name, _duck in (("floor", "floor"), ("ceil", "ceil"), ("ceiling", "ceil"), 
     _fn(_name, "i", first, "{0}")
     _fn(_name, "c", _whole_type, _whole(_duck))
     _fn(_name, "d", DOUBLE, f"{_duck}({{0}})")
-_fn("round", "i i", first, lambda c: f"CAST(round({c.args[0].sql}, {c.args[1].sql}) AS {duck_type(first(c))})")
+_fn(
+    "round", "i i", first, lambda c: f"CAST(round({c.args[0].sql}, {c.args[1].sql}) AS {duck_type(first(c))})"
+)
 _fn(
     "round",
     "c i",
     lambda c: decimal(min(38, first(c).precision + 1), first(c).scale),
-    lambda c: f"CAST(round({c.args[0].sql}, {c.args[1].sql}) AS "
-    f"DECIMAL({min(38, first(c).precision + 1)},{first(c).scale}))",
+    lambda c: (
+        f"CAST(round({c.args[0].sql}, {c.args[1].sql}) AS "
+        f"DECIMAL({min(38, first(c).precision + 1)},{first(c).scale}))"
+    ),
 )
 _fn("round", "d i", DOUBLE, "round({0}, {1})")
 _fn(
@@ -111,7 +117,12 @@ _fn(
 )
 _fn("truncate", "i", first, "{0}")
 _fn("truncate", "d", DOUBLE, "trunc({0})")
-_fn("truncate", "c i", first, lambda c: f"CAST(trunc({c.args[0].sql}, {c.args[1].sql}) AS {duck_type(first(c))})")
+_fn(
+    "truncate",
+    "c i",
+    first,
+    lambda c: f"CAST(trunc({c.args[0].sql}, {c.args[1].sql}) AS {duck_type(first(c))})",
+)
 for _name, _duck in (
     ("sqrt", "sqrt({0})"), ("cbrt", "cbrt({0})"), ("exp", "exp({0})"), ("log2", "log2({0})"),
     ("log10", "log10({0})"), ("ln", "ln({0})"), ("sin", "sin({0})"), ("cos", "cos({0})"), ("tan", "tan({0})"),
@@ -135,21 +146,28 @@ _fn(
     "random rand",
     "i i",
     first,
-    lambda c: f"CAST({c.args[0].sql} + floor(random() * ({c.args[1].sql} - {c.args[0].sql})) AS {duck_type(first(c))})",
+    lambda c: (
+        f"CAST({c.args[0].sql} + floor(random() * ({c.args[1].sql} - {c.args[0].sql})) AS {duck_type(first(c))})"
+    ),
 )
 for _name, _duck in (("bitwise_and", "&"), ("bitwise_or", "|")):
     _fn(_name, "i i", BIGINT, f"(CAST({{0}} AS BIGINT) {_duck} CAST({{1}} AS BIGINT))")
 _fn("bitwise_xor", "i i", BIGINT, "xor(CAST({0} AS BIGINT), CAST({1} AS BIGINT))")
 _fn("bitwise_not", "i", BIGINT, "(~CAST({0} AS BIGINT))")
-_fn("bitwise_left_shift", "i i", first, lambda c: f"CAST(({c.args[0].sql} << {c.args[1].sql}) AS {duck_type(first(c))})")
+_fn(
+    "bitwise_left_shift",
+    "i i",
+    first,
+    lambda c: f"CAST(({c.args[0].sql} << {c.args[1].sql}) AS {duck_type(first(c))})",
+)
 _fn("bitwise_right_shift", "i i", first, "({0} >> {1})")
 _fn("bit_count", "i i", BIGINT, "CAST(bit_count(CAST({0} AS BIGINT)) AS BIGINT)")
 _fn(
     "width_bucket",
     "d d d i",
     BIGINT,
-    "CAST(CASE WHEN {0} < {1} THEN 0 WHEN {0} >= {2} THEN {3} + 1 ELSE floor(({0} - {1}) / (({2} - {1}) / {3})) + 1 END "
-    "AS BIGINT)",
+    "CAST(CASE WHEN {0} < {1} THEN 0 WHEN {0} >= {2} THEN {3} + 1 "
+    "ELSE floor(({0} - {1}) / (({2} - {1}) / {3})) + 1 END AS BIGINT)",
 )
 _fn("to_base", "i i", varchar(64), "lower(to_base({0}, CAST({1} AS INTEGER)))")
 
@@ -171,14 +189,27 @@ _fn("trim ltrim rtrim", "v v", _same_text, lambda c: f"{c.name}({c.args[0].sql},
 _fn("reverse", "a", first, "list_reverse({0})")
 _fn("substr substring", "v i", _same_text, HELPERS + ".substr_from({0}, {1})")
 _fn("substr substring", "v i i", _same_text, "left(" + HELPERS + ".substr_from({0}, {1}), greatest({2}, 0))")
-_fn("replace", "v v v?", _length_after_replace, lambda c: f"replace({c.args[0].sql}, {c.args[1].sql}, "
-    f"{c.args[2].sql if len(c.args) > 2 else text('')})")  # fmt: skip
+_fn(
+    "replace",
+    "v v v?",
+    _length_after_replace,
+    lambda c: f"replace({c.args[0].sql}, {c.args[1].sql}, {c.args[2].sql if len(c.args) > 2 else text('')})",
+)
 _fn("strpos", "v v", BIGINT, "CAST(instr({0}, {1}) AS BIGINT)")
-_fn("split_part", "v v i", _same_text, "nullif(split_part({0}, {1}, {2}), CASE WHEN {2} > len(string_split({0}, {1})) "
-    "THEN '' END)")  # fmt: skip
+_fn(
+    "split_part",
+    "v v i",
+    _same_text,
+    "nullif(split_part({0}, {1}, {2}), CASE WHEN {2} > len(string_split({0}, {1})) THEN '' END)",
+)
 _fn("split", "v v", lambda c: array(_same_text(c)), "string_split({0}, {1})")
 _fn("split", "v v i", lambda c: array(_same_text(c)), HELPERS + ".split_limit({0}, {1}, {2})")
-_fn("lpad rpad", "v i v", VARCHAR, lambda c: f"{c.name}({c.args[0].sql}, CAST({c.args[1].sql} AS INTEGER), {c.args[2].sql})")
+_fn(
+    "lpad rpad",
+    "v i v",
+    VARCHAR,
+    lambda c: f"{c.name}({c.args[0].sql}, CAST({c.args[1].sql} AS INTEGER), {c.args[2].sql})",
+)
 _fn("chr", "i", varchar(1), "chr(CAST({0} AS INTEGER))")
 _fn("codepoint", "v", INTEGER, "CAST(unicode({0}) AS INTEGER)")
 _fn("concat_ws", "v v*", VARCHAR, "concat_ws({all})")
@@ -198,17 +229,47 @@ _fn("md5", "y", VARBINARY, "unhex(md5({0}))")
 _fn("sha1", "y", VARBINARY, "unhex(sha1({0}))")
 _fn("sha256", "y", VARBINARY, "unhex(sha256({0}))")
 _fn("uuid", "", UUID_TYPE, "uuid()")
-_fn("url_extract_host", "v", _text_of(0), "nullif(regexp_extract({0}, '^[a-zA-Z][a-zA-Z0-9+.-]*://([^/:?#]*)', 1), '')")
-_fn("url_extract_protocol", "v", _text_of(0), "nullif(regexp_extract({0}, '^([a-zA-Z][a-zA-Z0-9+.-]*):', 1), '')")
-_fn("url_extract_path", "v", _text_of(0), "regexp_extract({0}, '^[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*([^?#]*)', 1)")
+_fn(
+    "url_extract_host",
+    "v",
+    _text_of(0),
+    "nullif(regexp_extract({0}, '^[a-zA-Z][a-zA-Z0-9+.-]*://([^/:?#]*)', 1), '')",
+)
+_fn(
+    "url_extract_protocol",
+    "v",
+    _text_of(0),
+    "nullif(regexp_extract({0}, '^([a-zA-Z][a-zA-Z0-9+.-]*):', 1), '')",
+)
+_fn(
+    "url_extract_path",
+    "v",
+    _text_of(0),
+    "regexp_extract({0}, '^[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*([^?#]*)', 1)",
+)
 _fn("url_extract_query", "v", _text_of(0), "nullif(regexp_extract({0}, '\\?([^#]*)', 1), '')")
 _fn("url_encode", "v", VARCHAR, "url_encode({0})")
 _fn("url_decode", "v", VARCHAR, "url_decode({0})")
 _fn("regexp_like", "v v", BOOLEAN, "regexp_matches({0}, {1})")
-_fn("regexp_extract", "v v", _same_text, "CASE WHEN regexp_matches({0}, {1}) THEN regexp_extract({0}, {1}) END")
-_fn("regexp_extract", "v v i", _same_text, "CASE WHEN regexp_matches({0}, {1}) THEN regexp_extract({0}, {1}, CAST({2} AS INTEGER)) END")
+_fn(
+    "regexp_extract",
+    "v v",
+    _same_text,
+    "CASE WHEN regexp_matches({0}, {1}) THEN regexp_extract({0}, {1}) END",
+)
+_fn(
+    "regexp_extract",
+    "v v i",
+    _same_text,
+    "CASE WHEN regexp_matches({0}, {1}) THEN regexp_extract({0}, {1}, CAST({2} AS INTEGER)) END",
+)
 _fn("regexp_extract_all", "v v", lambda c: array(_same_text(c)), "regexp_extract_all({0}, {1})")
-_fn("regexp_extract_all", "v v i", lambda c: array(_same_text(c)), "regexp_extract_all({0}, {1}, CAST({2} AS INTEGER))")
+_fn(
+    "regexp_extract_all",
+    "v v i",
+    lambda c: array(_same_text(c)),
+    "regexp_extract_all({0}, {1}, CAST({2} AS INTEGER))",
+)
 _fn("regexp_count", "v v", BIGINT, "CAST(len(regexp_extract_all({0}, {1})) AS BIGINT)")
 _fn("regexp_split", "v v", lambda c: array(_same_text(c)), "regexp_split_to_array({0}, {1})")
 
@@ -255,7 +316,11 @@ def _concat_arrays(call: Call) -> Typed:
         kind = arg.type.items[0] if arg.type.base == "array" else arg.type
         merged = common(element, kind)
         if merged is None:
-            fail("TYPE_MISMATCH", f"Cannot concatenate {display(call.args[0].type)} and {display(arg.type)}", call.place)
+            fail(
+                "TYPE_MISMATCH",
+                f"Cannot concatenate {display(call.args[0].type)} and {display(arg.type)}",
+                call.place,
+            )
         element = merged
     parts = []
     for arg in call.args:
@@ -263,8 +328,10 @@ def _concat_arrays(call: Call) -> Typed:
             parts.append(call.casts.implicit(arg, array(element)).sql)
         else:
             parts.append(f"[{call.casts.implicit(arg, element).sql}]")
-    return Typed("list_concat(" + ", ".join(parts) + ")" if len(parts) == 2 else f"flatten([{', '.join(parts)}])",
-                 array(element))  # fmt: skip
+    return Typed(
+        "list_concat(" + ", ".join(parts) + ")" if len(parts) == 2 else f"flatten([{', '.join(parts)}])",
+        array(element),
+    )
 
 
 @_handler("format")
@@ -272,7 +339,10 @@ def _format(call: Call) -> Typed:
     pattern = call.args[0].literal if call.args else None
     if not isinstance(pattern, str):
         fail("NOT_SUPPORTED", "format needs a literal pattern in the embedded engine", call.place)
-    parts = [call.casts.implicit(arg, DOUBLE).sql if arg.type.base == "decimal" else arg.sql for arg in call.args[1:]]
+    parts = [
+        call.casts.implicit(arg, DOUBLE).sql if arg.type.base == "decimal" else arg.sql
+        for arg in call.args[1:]
+    ]
     return Typed(f"printf({', '.join([text(pattern.replace('%n', chr(10))), *parts])})", VARCHAR)
 
 
@@ -309,7 +379,9 @@ def _if(call: Call) -> Typed:
         fail("INVALID_ARGUMENTS", "Invalid number of arguments for 'if' function", call.place)
     condition = call.args[0]
     if condition.type.base not in ("boolean", "unknown"):
-        fail("TYPE_MISMATCH", f"IF condition must evaluate to a boolean: {display(condition.type)}", call.place)
+        fail(
+            "TYPE_MISMATCH", f"IF condition must evaluate to a boolean: {display(condition.type)}", call.place
+        )
     values = unify(call, call.args[1:], "result types for IF")
     otherwise = values[1].sql if len(values) > 1 else "NULL"
     return Typed(f"CASE WHEN {condition.sql} THEN {values[0].sql} ELSE {otherwise} END", values[0].type)
@@ -320,7 +392,10 @@ def _nullif(call: Call) -> Typed:
     if len(call.args) != 2:
         fail("INVALID_ARGUMENTS", "Invalid number of arguments for 'nullif' function", call.place)
     values = unify(call, call.args, "NULLIF operands")
-    return Typed(f"CASE WHEN {values[0].sql} = {values[1].sql} THEN NULL ELSE {call.args[0].sql} END", call.args[0].type)
+    return Typed(
+        f"CASE WHEN {values[0].sql} = {values[1].sql} THEN NULL ELSE {call.args[0].sql} END",
+        call.args[0].type,
+    )
 
 
 @_handler("greatest", "least")
@@ -356,8 +431,16 @@ def _elements(call: Call) -> TrinoType:
 
 _fn("cardinality", "a", BIGINT, "CAST(len({0}) AS BIGINT)")
 _fn("cardinality", "m", BIGINT, "CAST(cardinality({0}) AS BIGINT)")
-_fn("element_at", "a i", _element, lambda c: f"{HELPERS}.element({c.args[0].sql}, {c.args[1].sql})"
-    if not c.casts.null_on_error else f"({c.args[0].sql})[{c.args[1].sql}]")  # fmt: skip
+_fn(
+    "element_at",
+    "a i",
+    _element,
+    lambda c: (
+        f"{HELPERS}.element({c.args[0].sql}, {c.args[1].sql})"
+        if not c.casts.null_on_error
+        else f"({c.args[0].sql})[{c.args[1].sql}]"
+    ),
+)
 _fn("element_at", "m x", lambda c: first(c).items[1], lambda c: f"({c.args[0].sql})[{_key(c)}]")
 
 
@@ -373,23 +456,48 @@ _fn("array_min", "a", _element, "CASE WHEN len({0}) = list_count({0}) THEN list_
 _fn("array_position", "a x", BIGINT, "CAST(" + HELPERS + ".position_of({0}, {1}) AS BIGINT)")
 _fn("array_remove", "a x", first, "list_filter({0}, lambda e: e <> {1})")
 _fn("array_union", "a a", _elements, HELPERS + ".distinct_in_order(list_concat({0}, {1}))")
-_fn("array_intersect", "a a", _elements, HELPERS + ".distinct_in_order(list_filter({0}, lambda e: list_contains({1}, e)))")
-_fn("array_except", "a a", _elements, HELPERS + ".distinct_in_order(list_filter({0}, lambda e: NOT list_contains({1}, e)))")
+_fn(
+    "array_intersect",
+    "a a",
+    _elements,
+    HELPERS + ".distinct_in_order(list_filter({0}, lambda e: list_contains({1}, e)))",
+)
+_fn(
+    "array_except",
+    "a a",
+    _elements,
+    HELPERS + ".distinct_in_order(list_filter({0}, lambda e: NOT list_contains({1}, e)))",
+)
 _fn("arrays_overlap", "a a", BOOLEAN, "list_has_any({0}, {1})")
 _fn("flatten", "a", _element, "flatten({0})")
-_fn("slice", "a i i", first, "CASE WHEN {1} > 0 THEN list_slice({0}, {1}, {1} + {2} - 1) ELSE list_slice({0}, "
-    "len({0}) + {1} + 1, len({0}) + {1} + {2}) END")  # fmt: skip
+_fn(
+    "slice",
+    "a i i",
+    first,
+    "CASE WHEN {1} > 0 THEN list_slice({0}, {1}, {1} + {2} - 1) ELSE list_slice({0}, "
+    "len({0}) + {1} + 1, len({0}) + {1} + {2}) END",
+)
 _fn("shuffle", "a", first, "list_sort({0}, 'ASC')")
 _fn("trim_array", "a i", first, "list_slice({0}, 1, len({0}) - {1})")
 _fn("repeat", "x i", lambda c: array(first(c)), "list_transform(range({1}), lambda e: {0})")
 _fn("array_join", "a v", VARCHAR, lambda c: f"array_to_string({_texts(c)}, {c.args[1].sql})")
-_fn("array_join", "a v v", VARCHAR,
-    lambda c: f"array_to_string(list_transform({_texts(c)}, lambda e: coalesce(e, {c.args[2].sql})), {c.args[1].sql})")  # fmt: skip
+_fn(
+    "array_join",
+    "a v v",
+    VARCHAR,
+    lambda c: (
+        f"array_to_string(list_transform({_texts(c)}, lambda e: coalesce(e, {c.args[2].sql})), {c.args[1].sql})"
+    ),
+)
 _fn("sequence", "i i i?", array(BIGINT), lambda c: _sequence(c))
 _fn("array_first", "a", _element, "({0})[1]")
 _fn("array_last", "a", _element, "({0})[-1]")
-_fn("ngrams", "a i", lambda c: array(first(c)), "list_transform(range(1, greatest(len({0}) - {1} + 2, 2)), "
-    "lambda e: list_slice({0}, e, e + {1} - 1))")  # fmt: skip
+_fn(
+    "ngrams",
+    "a i",
+    lambda c: array(first(c)),
+    "list_transform(range(1, greatest(len({0}) - {1} + 2, 2)), lambda e: list_slice({0}, e, e + {1} - 1))",
+)
 
 
 def _texts(call: Call) -> str:
@@ -421,16 +529,19 @@ def _lambda_over_array(name: str, sql: str, returns: Callable[[TrinoType, TrinoT
         if source.type.base != "array":
             fail("FUNCTION_NOT_FOUND", f"Function {name} takes an array and a lambda", call.place)
         names, body = call.compiler.lambda_body(call.nodes[1], [source.type.items[0]], call.place)
-        return Typed(sql.format(source.sql, f"lambda {names[0]}: {body.sql}"), returns(source.type, body.type))
+        return Typed(
+            sql.format(source.sql, f"lambda {names[0]}: {body.sql}"), returns(source.type, body.type)
+        )
 
 
 _lambda_over_array("transform", "list_transform({0}, {1})", lambda _, body: array(body))
 _lambda_over_array("filter", "list_filter({0}, {1})", lambda source, _: source)
 _lambda_over_array("any_match", HELPERS + ".any_true(list_transform({0}, {1}))", lambda *_: BOOLEAN)
 _lambda_over_array(
-    "all_match", "NOT " + HELPERS + ".any_true(list_transform(list_transform({0}, {1}), lambda q: NOT q))",
+    "all_match",
+    "NOT " + HELPERS + ".any_true(list_transform(list_transform({0}, {1}), lambda q: NOT q))",
     lambda *_: BOOLEAN,
-)  # fmt: skip
+)
 _lambda_over_array("none_match", "NOT " + HELPERS + ".any_true(list_transform({0}, {1}))", lambda *_: BOOLEAN)
 
 
@@ -476,8 +587,13 @@ _fn(
     lambda c: array(row(first(c).items)),
     "list_transform(map_entries({0}), lambda e: struct_pack(field0 := e.key, field1 := e.value))",
 )
-_fn("split_to_map", "v v v", map_of(VARCHAR, VARCHAR), "map_from_entries(list_transform(string_split({0}, {1}), "
-    "lambda e: {{'k': split_part(e, {2}, 1), 'v': split_part(e, {2}, 2)}}))")  # fmt: skip
+_fn(
+    "split_to_map",
+    "v v v",
+    map_of(VARCHAR, VARCHAR),
+    "map_from_entries(list_transform(string_split({0}, {1}), "
+    "lambda e: {{'k': split_part(e, {2}, 1), 'v': split_part(e, {2}, 2)}}))",
+)
 
 
 @_handler("map_from_entries")
@@ -486,7 +602,9 @@ def _map_from_entries(call: Call) -> Typed:
     if kind.base != "row" or len(kind.items) != 2:
         fail("FUNCTION_NOT_FOUND", "map_from_entries takes an array of rows of two fields", call.place)
     key, value = (text(field_name(kind, i)) for i in range(2))
-    sql = f"map_from_entries(list_transform({call.args[0].sql}, lambda e: {{'k': e[{key}], 'v': e[{value}]}}))"
+    sql = (
+        f"map_from_entries(list_transform({call.args[0].sql}, lambda e: {{'k': e[{key}], 'v': e[{value}]}}))"
+    )
     return Typed(sql, map_of(*kind.items))
 
 
@@ -502,7 +620,9 @@ def _lambda_over_map(name: str, sql: str, returns: Callable[[TrinoType, TrinoTyp
         return Typed(sql.format(source.sql, body.sql), returns(source.type, body.type))
 
 
-_lambda_over_map("map_filter", "map_from_entries(list_filter(map_entries({0}), lambda e: {1}))", lambda source, _: source)
+_lambda_over_map(
+    "map_filter", "map_from_entries(list_filter(map_entries({0}), lambda e: {1}))", lambda source, _: source
+)
 _lambda_over_map(
     "transform_values",
     "map_from_entries(list_transform(map_entries({0}), lambda e: {{'k': e.key, 'v': {1}}}))",
@@ -527,7 +647,11 @@ def _json_path(call: Call) -> Typed:
     if len(call.args) != 2 or call.args[0].type.base not in ("json", *TEXT, "unknown"):
         fail("FUNCTION_NOT_FOUND", f"Function {call.name} takes json or varchar, and a path", call.place)
     source = call.args[0]
-    document = source.sql if source.type.base == "json" else f"CASE WHEN json_valid({source.sql}) THEN {source.sql} END"
+    document = (
+        source.sql
+        if source.type.base == "json"
+        else f"CASE WHEN json_valid({source.sql}) THEN {source.sql} END"
+    )
     found = f"json_extract({document}, {_duck_path(call.args[1])})"
     if call.name == "json_extract":
         return Typed(f"CAST({found} AS JSON)", JSON)
@@ -538,7 +662,9 @@ def _json_path(call: Call) -> Typed:
     if call.name == "json_exists":
         return Typed(f"({found} IS NOT NULL)", BOOLEAN)
     if call.name == "json_query":
-        return Typed(f"CASE WHEN json_type({found}) IN ('OBJECT', 'ARRAY') THEN CAST({found} AS VARCHAR) END", VARCHAR)
+        return Typed(
+            f"CASE WHEN json_type({found}) IN ('OBJECT', 'ARRAY') THEN CAST({found} AS VARCHAR) END", VARCHAR
+        )
     kind = source.type if source.type.base == "varchar" and call.name == "json_extract_scalar" else VARCHAR
     return Typed(f"{HELPERS}.scalar_json({found})", kind)
 
@@ -551,15 +677,46 @@ def _duck_path(path: Typed) -> str:
     return path.sql
 
 
-_fn("json_parse", "v", JSON, lambda c: f"{HELPERS}.parse_json({c.args[0].sql})" if not c.casts.null_on_error
-    else f"CASE WHEN json_valid({c.args[0].sql}) THEN json({c.args[0].sql}) END")  # fmt: skip
+_fn(
+    "json_parse",
+    "v",
+    JSON,
+    lambda c: (
+        f"{HELPERS}.parse_json({c.args[0].sql})"
+        if not c.casts.null_on_error
+        else f"CASE WHEN json_valid({c.args[0].sql}) THEN json({c.args[0].sql}) END"
+    ),
+)
 _fn("json_format", "j", VARCHAR, "CAST({0} AS VARCHAR)")
-_fn("json_array_length", "x", BIGINT, lambda c: f"CASE WHEN json_type({_json_value(c.args[0])}) = 'ARRAY' THEN "
-    f"CAST(json_array_length({_json_value(c.args[0])}) AS BIGINT) END")  # fmt: skip
-_fn("json_array_contains", "x x", BOOLEAN, lambda c: f"list_contains(CAST({_json_value(c.args[0])} AS JSON[]), "
-    f"CAST(to_json({c.args[1].sql}) AS JSON))")  # fmt: skip
-_fn("json_array_get", "x i", JSON, lambda c: f"CAST(json_extract({_json_value(c.args[0])}, '$[' || {c.args[1].sql} || ']') AS JSON)")
-_fn("is_json_scalar", "x", BOOLEAN, lambda c: f"(json_type({_json_value(c.args[0])}) NOT IN ('OBJECT', 'ARRAY'))")
+_fn(
+    "json_array_length",
+    "x",
+    BIGINT,
+    lambda c: (
+        f"CASE WHEN json_type({_json_value(c.args[0])}) = 'ARRAY' THEN "
+        f"CAST(json_array_length({_json_value(c.args[0])}) AS BIGINT) END"
+    ),
+)
+_fn(
+    "json_array_contains",
+    "x x",
+    BOOLEAN,
+    lambda c: (
+        f"list_contains(CAST({_json_value(c.args[0])} AS JSON[]), CAST(to_json({c.args[1].sql}) AS JSON))"
+    ),
+)
+_fn(
+    "json_array_get",
+    "x i",
+    JSON,
+    lambda c: f"CAST(json_extract({_json_value(c.args[0])}, '$[' || {c.args[1].sql} || ']') AS JSON)",
+)
+_fn(
+    "is_json_scalar",
+    "x",
+    BOOLEAN,
+    lambda c: f"(json_type({_json_value(c.args[0])}) NOT IN ('OBJECT', 'ARRAY'))",
+)
 
 
 # -- session

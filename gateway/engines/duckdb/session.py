@@ -50,7 +50,10 @@ def read_session(headers: Headers) -> Session:
         zone=checked_zone(headers.get("X-Trino-Time-Zone") or "UTC"),
         source=headers.get("X-Trino-Source"),
         properties=_pairs(headers, "X-Trino-Session"),
-        prepared={name: decode_prepared(text) for name, text in _pairs(headers, "X-Trino-Prepared-Statement").items()},
+        prepared={
+            name: decode_prepared(text)
+            for name, text in _pairs(headers, "X-Trino-Prepared-Statement").items()
+        },
         transaction=headers.get("X-Trino-Transaction-Id"),
         capabilities=frozenset(part.strip() for part in _parts(headers, "X-Trino-Client-Capabilities")),
     )

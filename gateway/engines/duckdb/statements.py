@@ -9,7 +9,7 @@ from urllib.parse import quote_plus
 
 import duckdb
 from sqlglot import exp
-from sqlglot.tokens import TokenType
+from sqlglot.tokenizer_core import TokenType
 
 from gateway.engines.duckdb import changes, explain, listings
 from gateway.engines.duckdb.catalog import Catalogs
@@ -21,7 +21,6 @@ from gateway.engines.duckdb.session import Session, checked_zone, encode_prepare
 from gateway.engines.duckdb.syntax import Source
 from gateway.engines.duckdb.virtual import VirtualTables
 from gateway.engines.duckdb.work import Act, Known, Select, Work
-
 
 _QUERY_WORDS = frozenset({"select", "with", "values", "table", "("})
 _EXPECTED = (
@@ -72,7 +71,11 @@ class Analysis:
         handler = _STATEMENTS.get(words[0])
         if handler is None:
             first = source.tokens[0]
-            fail("SYNTAX_ERROR", f"mismatched input '{first.text}'. Expecting: {_EXPECTED}", source.place(first.start))
+            fail(
+                "SYNTAX_ERROR",
+                f"mismatched input '{first.text}'. Expecting: {_EXPECTED}",
+                source.place(first.start),
+            )
         return handler(self, source, words)
 
 
@@ -120,7 +123,12 @@ def _describe_prepared(analysis: Analysis, source: Source, words: list[str]) -> 
         return listings.described_input(count)
     unknown = tuple(Parameter(exp.Null(), inner) for _ in range(count))
     nested = Analysis(
-        analysis.session, analysis.connection, analysis.catalogs, analysis.virtual, analysis.transactions, unknown
+        analysis.session,
+        analysis.connection,
+        analysis.catalogs,
+        analysis.virtual,
+        analysis.transactions,
+        unknown,
     )
     return listings.described_output(nested.work(inner))
 
@@ -163,7 +171,10 @@ def _set(analysis: Analysis, source: Source, words: list[str]) -> Work:
     if words[1:2] == ["path"]:
         fail("NOT_SUPPORTED", "SET PATH is not supported by the embedded engine")
     if words[1:3] == ["session", "authorization"]:
-        fail("PERMISSION_DENIED", "The embedded engine does not change users; connect as the user you want to be")
+        fail(
+            "PERMISSION_DENIED",
+            "The embedded engine does not change users; connect as the user you want to be",
+        )
     if words[1:2] != ["session"]:
         syntax_error(source, 1, "'PATH', 'ROLE', 'SESSION', 'TIME'")
     return _set_session(analysis, source, words)
@@ -184,7 +195,7 @@ def _set_session(analysis: Analysis, source: Source, words: list[str]) -> Work:
 
 
 def _constant(analysis: Analysis, sql: str) -> object:
-    row = analysis.connection.execute(f"SELECT CAST({sql} AS VARCHAR)").fetchone()  # noqa: S608 translated text
+    row = analysis.connection.execute(f"SELECT CAST({sql} AS VARCHAR)").fetchone()
     return None if row is None else row[0]
 
 
@@ -194,7 +205,9 @@ def _set_time_zone(source: Source, words: list[str]) -> Work:
     if len(words) != 4 or source.tokens[3].token_type != TokenType.STRING:
         fail("NOT_SUPPORTED", "SET TIME ZONE takes LOCAL or a literal in the embedded engine")
     zone = checked_zone(words[3])
-    return Known(update_type="SET TIME ZONE", headers=(("X-Trino-Set-Session", f"time_zone_id={quote_plus(zone)}"),))
+    return Known(
+        update_type="SET TIME ZONE", headers=(("X-Trino-Set-Session", f"time_zone_id={quote_plus(zone)}"),)
+    )
 
 
 @_statement("reset")
@@ -246,12 +259,17 @@ def _execute(analysis: Analysis, source: Source, words: list[str]) -> Work:
             syntax_error(source, rest, "'USING', <EOF>")
         parameters = tuple(Parameter(node, source) for node in _expressions(source, rest + 1))
     nested = Analysis(
-        analysis.session, analysis.connection, analysis.catalogs, analysis.virtual, analysis.transactions, parameters
+        analysis.session,
+        analysis.connection,
+        analysis.catalogs,
+        analysis.virtual,
+        analysis.transactions,
+        parameters,
     )
     return nested.work(Source(prepared))
 
 
-def _expressions(source: Source, index: int) -> list[exp.Expression]:
+def _expressions(source: Source, index: int) -> list[exp.Expr]:
     """The comma-separated expressions from a token on."""
     if index >= len(source.tokens):
         syntax_error(source, index, "<expression>")
@@ -264,7 +282,9 @@ def _deallocate(analysis: Analysis, source: Source, words: list[str]) -> Work:
         syntax_error(source, 1, "'PREPARE'")
     name = source.tokens[2].text
     _prepared(analysis, name)
-    return Known(update_type="DEALLOCATE", headers=(("X-Trino-Deallocated-Prepare", quote_plus(name.lower())),))
+    return Known(
+        update_type="DEALLOCATE", headers=(("X-Trino-Deallocated-Prepare", quote_plus(name.lower())),)
+    )
 
 
 # -- transactions
@@ -282,7 +302,12 @@ def _start(analysis: Analysis, source: Source, words: list[str]) -> Work:
     read_only = "read only" in text
 
     def begin() -> tuple[tuple[str, str], ...]:
-        return (("X-Trino-Started-Transaction-Id", analysis.transactions.begin(analysis.session, read_only=read_only)),)
+        return (
+            (
+                "X-Trino-Started-Transaction-Id",
+                analysis.transactions.begin(analysis.session, read_only=read_only),
+            ),
+        )
 
     return Act("START TRANSACTION", begin)
 

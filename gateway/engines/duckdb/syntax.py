@@ -14,12 +14,12 @@ from typing import NoReturn
 from sqlglot import exp
 from sqlglot.dialects.trino import Trino
 from sqlglot.errors import ParseError, SqlglotError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from gateway.core.statement import Position
 from gateway.engines.duckdb.failures import fail
-from gateway.engines.duckdb.parts import unknown_part
 from gateway.engines.duckdb.names import CALLABLE, UNKNOWN_TO_TRINO
+from gateway.engines.duckdb.parts import unknown_part
 
 MAX_TEXT = 1_000_000
 MAX_DEPTH = 250
@@ -59,7 +59,9 @@ class Source:
             while found := _COMMAND.match(rest):
                 # The tokenizer takes everything behind such a word as one string; hide the word from it.
                 start, end = found.span(1)
-                commands.append(Token(TokenType.VAR, found[1], rest.count("\n", 0, start) + 1, end, start, end - 1))
+                commands.append(
+                    Token(TokenType.VAR, found[1], rest.count("\n", 0, start) + 1, end, start, end - 1)
+                )
                 rest = rest[:start] + " " * (end - start) + rest[end:]
             tokens = [*commands, *_DIALECT.tokenize(rest)]
         except SqlglotError as error:
@@ -74,7 +76,11 @@ class Source:
             if token.token_type in _OPENING:
                 depth += 1
                 if depth > MAX_DEPTH:
-                    fail("STACK_OVERFLOW", f"Brackets are nested deeper than {MAX_DEPTH}", self.place(token.start))
+                    fail(
+                        "STACK_OVERFLOW",
+                        f"Brackets are nested deeper than {MAX_DEPTH}",
+                        self.place(token.start),
+                    )
             elif token.token_type in _CLOSING:
                 depth -= 1
 
@@ -90,7 +96,8 @@ class Source:
     def words(self) -> list[str]:
         """Every token's text, lower case (strings keep their quotes off and their case)."""
         return [
-            token.text if token.token_type == TokenType.STRING else token.text.lower() for token in self.tokens
+            token.text if token.token_type == TokenType.STRING else token.text.lower()
+            for token in self.tokens
         ]
 
     def after(self, index: int) -> Source:
@@ -106,7 +113,7 @@ class Source:
 
     # -- parsing
 
-    def parse(self) -> exp.Expression:
+    def parse(self) -> exp.Expr:
         """The tree of a query or of a statement that sqlglot knows. Raises TrinoFailure (SYNTAX_ERROR)."""
         if not self.tokens:
             fail("SYNTAX_ERROR", "mismatched input '<EOF>'. Expecting: <statement>", self.end)
@@ -128,7 +135,7 @@ class Source:
             self._refuse_part(node, part)
         return tree
 
-    def _refuse_part(self, node: exp.Expression, part: str) -> NoReturn:
+    def _refuse_part(self, node: exp.Expr, part: str) -> NoReturn:
         place = self.of(node)
         if part == "method":
             fail("NOT_SUPPORTED", "Natural join not supported", place)
@@ -136,7 +143,7 @@ class Source:
             fail("NOT_SUPPORTED", "This connector does not support versioned tables", place)
         fail("NOT_SUPPORTED", f"The embedded engine has no {part.replace('_', ' ').upper()} here", place)
 
-    def select_list(self, index: int) -> list[exp.Expression]:
+    def select_list(self, index: int) -> list[exp.Expr]:
         """The comma-separated expressions from a token on, parsed as a SELECT list."""
         first = self.tokens[index]
         select = Token(TokenType.SELECT, "SELECT", first.line, first.col, first.start, first.start)
@@ -144,7 +151,11 @@ class Source:
         rest.tokens = [select, *rest.tokens]
         tree = rest.parse()
         if not isinstance(tree, exp.Select) or tree.args.get("from_"):
-            fail("SYNTAX_ERROR", f"mismatched input '{first.text}'. Expecting: <expression>", self.place(first.start))
+            fail(
+                "SYNTAX_ERROR",
+                f"mismatched input '{first.text}'. Expecting: <expression>",
+                self.place(first.start),
+            )
         return list(tree.expressions)
 
     def _syntax_error(self, error: ParseError) -> NoReturn:
@@ -174,12 +185,12 @@ class Source:
 
     # -- places of nodes
 
-    def of(self, node: exp.Expression) -> Position | None:
+    def of(self, node: exp.Expr) -> Position | None:
         """Where a node begins, by the first name or literal inside that says so."""
         start = offset_of(node)
         return None if start is None else self.place(start)
 
-    def before(self, node: exp.Expression, *words: str) -> Position | None:
+    def before(self, node: exp.Expr, *words: str) -> Position | None:
         """Where the nearest call of one of `words` before a node begins: `CAST(` has no place of its own."""
         start = offset_of(node)
         found = None
@@ -190,10 +201,10 @@ class Source:
                 found = token
         return self.of(node) if found is None else self.place(found.start)
 
-    def operator(self, node: exp.Expression) -> Position | None:
+    def operator(self, node: exp.Expr) -> Position | None:
         """Where the operator of a binary node stands: the first operator after its left side."""
         left = node.args.get("this")
-        end = _end_of(left) if isinstance(left, exp.Expression) else None
+        end = _end_of(left) if isinstance(left, exp.Expr) else None
         if end is None:
             return self.of(node)
         for token in self.tokens:
@@ -249,7 +260,7 @@ def _unmarked(text: str) -> str:
     return found[2] if found else text
 
 
-def _unmark(tree: exp.Expression) -> None:
+def _unmark(tree: exp.Expr) -> None:
     """Names that only looked like calls (`AS count (a, b)`) get their text back."""
     for node in tree.find_all(exp.Identifier):
         node.set("this", _unmarked(node.this))
@@ -261,7 +272,7 @@ def call_of(node: exp.Anonymous) -> tuple[str, int | None]:
     return (found[2], int(found[1])) if found else (node.name.lower(), node.meta.get("start"))
 
 
-def offset_of(node: exp.Expression) -> int | None:
+def offset_of(node: exp.Expr) -> int | None:
     """The least offset of the names and literals of a node."""
     starts: list[int] = []
     for inner in node.walk():
@@ -274,11 +285,11 @@ def offset_of(node: exp.Expression) -> int | None:
     return min(starts) if starts else None
 
 
-def _end_of(node: exp.Expression) -> int | None:
+def _end_of(node: exp.Expr) -> int | None:
     ends = [inner.meta["end"] for inner in node.walk() if inner.meta and "end" in inner.meta]
     return max(ends) if ends else None
 
 
-def identifier(node: exp.Expression | None) -> str | None:
+def identifier(node: exp.Expr | None) -> str | None:
     """The text of a name, as written."""
     return None if node is None else node.name

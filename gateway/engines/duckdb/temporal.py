@@ -62,7 +62,12 @@ def _part(field: str) -> Callable[[Call], str]:
 for _name in FIELDS:
     for _kind in ("D", "t", "T") if _name not in _TIME_FIELDS else ("t", "T", "w"):
         _fn(_name, _kind, BIGINT, _part(_name))
-_fn("timezone_hour", "T", BIGINT, lambda c: f"CAST((epoch({_local(c, 0)}) - epoch({c.args[0].sql})) // 3600 AS BIGINT)")
+_fn(
+    "timezone_hour",
+    "T",
+    BIGINT,
+    lambda c: f"CAST((epoch({_local(c, 0)}) - epoch({c.args[0].sql})) // 3600 AS BIGINT)",
+)
 _fn(
     "timezone_minute",
     "T",
@@ -97,7 +102,12 @@ def _zoned(call: Call, index: int, local: str) -> str:
     return f"timezone({text(value.type.zone or call.casts.zone)}, {local})"
 
 
-_fn("date_trunc", "v D", DATE, lambda c: f"CAST(date_trunc('{_unit(c, _UNITS[4:])}', {c.args[1].sql}) AS DATE)")
+_fn(
+    "date_trunc",
+    "v D",
+    DATE,
+    lambda c: f"CAST(date_trunc('{_unit(c, _UNITS[4:])}', {c.args[1].sql}) AS DATE)",
+)
 _fn("date_trunc", "v t", lambda c: c.args[1].type, lambda c: f"date_trunc('{_unit(c)}', {c.args[1].sql})")
 _fn(
     "date_trunc",
@@ -105,8 +115,12 @@ _fn(
     lambda c: c.args[1].type,
     lambda c: _zoned(c, 1, f"date_trunc('{_unit(c)}', {_local(c, 1)})"),
 )
-_fn("date_trunc", "v w", lambda c: c.args[1].type, lambda c: f"CAST(date_trunc('{_unit(c, _UNITS[:4])}', DATE '1970-01-01' "
-    f"+ {c.args[1].sql}) AS TIME)")  # fmt: skip
+_fn(
+    "date_trunc",
+    "v w",
+    lambda c: c.args[1].type,
+    lambda c: f"CAST(date_trunc('{_unit(c, _UNITS[:4])}', DATE '1970-01-01' + {c.args[1].sql}) AS TIME)",
+)
 
 
 def _step(call: Call) -> str:
@@ -199,8 +213,18 @@ def _pattern(call: Call, convert: Callable[[str, Position | None], str]) -> str:
 
 
 for _kind in ("t", "T"):
-    _fn("date_format", f"{_kind} v", VARCHAR, lambda c: f"strftime({_local(c, 0)}, {_pattern(c, mysql_format)})")
-    _fn("format_datetime", f"{_kind} v", VARCHAR, lambda c: f"strftime({_local(c, 0)}, {_pattern(c, joda_format)})")
+    _fn(
+        "date_format",
+        f"{_kind} v",
+        VARCHAR,
+        lambda c: f"strftime({_local(c, 0)}, {_pattern(c, mysql_format)})",
+    )
+    _fn(
+        "format_datetime",
+        f"{_kind} v",
+        VARCHAR,
+        lambda c: f"strftime({_local(c, 0)}, {_pattern(c, joda_format)})",
+    )
 _fn("date_parse", "v v", timestamp(3), lambda c: f"strptime({c.args[0].sql}, {_pattern(c, mysql_format)})")
 _fn(
     "parse_datetime",
@@ -210,14 +234,20 @@ _fn(
 )
 _fn("to_iso8601", "D", varchar(16), "CAST({0} AS VARCHAR)")
 _fn("to_iso8601", "t", varchar(26), lambda c: f"strftime({c.args[0].sql}, '%Y-%m-%dT%H:%M:%S.%g')")
-_fn("to_iso8601", "T", varchar(32), lambda c: f"strftime({_local(c, 0)}, '%Y-%m-%dT%H:%M:%S.%g') || {_offset_text(c)}")
+_fn(
+    "to_iso8601",
+    "T",
+    varchar(32),
+    lambda c: f"strftime({_local(c, 0)}, '%Y-%m-%dT%H:%M:%S.%g') || {_offset_text(c)}",
+)
 _fn("from_iso8601_date", "v", DATE, "CAST({0} AS DATE)")
 _fn("from_iso8601_timestamp", "v", lambda c: timestamp_tz(3, _literal_zone(c)), "CAST({0} AS TIMESTAMPTZ)")
 
 
 def _offset_text(call: Call) -> str:
     minutes = f"CAST((epoch({_local(call, 0)}) - epoch({call.args[0].sql})) // 60 AS INTEGER)"
-    shown = f"printf('%s%02d:%02d', CASE WHEN {minutes} < 0 THEN '-' ELSE '+' END, abs({minutes}) // 60, abs({minutes}) % 60)"
+    sign = f"CASE WHEN {minutes} < 0 THEN '-' ELSE '+' END"
+    shown = f"printf('%s%02d:%02d', {sign}, abs({minutes}) // 60, abs({minutes}) % 60)"
     return f"CASE WHEN {minutes} = 0 THEN 'Z' ELSE {shown} END"
 
 
@@ -236,7 +266,11 @@ def _literal_zone(call: Call) -> str:
 def _zone_argument(call: Call, index: int) -> str:
     literal = call.args[index].literal
     if not isinstance(literal, str):
-        fail("NOT_SUPPORTED", f"{call.name} needs its time zone as a literal in the embedded engine", call.place)
+        fail(
+            "NOT_SUPPORTED",
+            f"{call.name} needs its time zone as a literal in the embedded engine",
+            call.place,
+        )
     return literal
 
 
@@ -266,10 +300,17 @@ _fn(
     "sequence",
     "D D I?",
     array(DATE),
-    lambda c: f"list_transform(generate_series(CAST({c.args[0].sql} AS TIMESTAMP), CAST({c.args[1].sql} AS TIMESTAMP), "
-    f"{c.args[2].sql if len(c.args) > 2 else 'INTERVAL 1 DAY'}), lambda e: CAST(e AS DATE))",
+    lambda c: (
+        f"list_transform(generate_series(CAST({c.args[0].sql} AS TIMESTAMP), CAST({c.args[1].sql} AS TIMESTAMP), "
+        f"{c.args[2].sql if len(c.args) > 2 else 'INTERVAL 1 DAY'}), lambda e: CAST(e AS DATE))"
+    ),
 )
-_fn("sequence", "D D Y", array(DATE), "list_transform(generate_series(CAST({0} AS TIMESTAMP), CAST({1} AS TIMESTAMP), "
-    "{2}), lambda e: CAST(e AS DATE))")  # fmt: skip
+_fn(
+    "sequence",
+    "D D Y",
+    array(DATE),
+    "list_transform(generate_series(CAST({0} AS TIMESTAMP), CAST({1} AS TIMESTAMP), "
+    "{2}), lambda e: CAST(e AS DATE))",
+)
 for _step_kind in ("I", "Y"):
     _fn("sequence", f"t t {_step_kind}", lambda c: array(first(c)), "generate_series({0}, {1}, {2})")

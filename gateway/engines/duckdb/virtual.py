@@ -51,16 +51,18 @@ _ARROW: dict[str, Any] = {
 
 
 def _columns(spec: str) -> tuple[ColumnInfo, ...]:
-    """`-name` is hidden; `name` is varchar, `name:b` bigint, `:z` boolean, `:a` array(varchar), `:T` timestamp(3) with time zone."""
+    """`-name` is hidden; `name` is varchar, `:b` bigint, `:z` boolean, `:a` array(varchar), `:T` a time with zone."""
     parts = (one.partition(":") for one in spec.split())
     return tuple(
-        ColumnInfo(name.removeprefix("-"), _KINDS[kind or "v"], hidden=name.startswith("-")) for name, _, kind in parts
+        ColumnInfo(name.removeprefix("-"), _KINDS[kind or "v"], hidden=name.startswith("-"))
+        for name, _, kind in parts
     )
 
 
 _INFORMATION: dict[str, str] = {
     "tables": "table_catalog table_schema table_name table_type",
-    "columns": "table_catalog table_schema table_name column_name ordinal_position:b column_default is_nullable data_type -comment -extra_info",
+    "columns": "table_catalog table_schema table_name column_name ordinal_position:b column_default is_nullable "
+    "data_type -comment -extra_info",
     "schemata": "catalog_name schema_name",
     "views": "table_catalog table_schema table_name view_definition",
     "roles": "role_name",
@@ -79,12 +81,21 @@ _SYSTEM: dict[tuple[str, str], str] = {
     "buffer_length:b decimal_digits:b num_prec_radix:b nullable:b remarks column_def sql_data_type:b "
     "sql_datetime_sub:b char_octet_length:b ordinal_position:b is_nullable scope_catalog scope_schema scope_table "
     "source_data_type:b is_autoincrement is_generatedcolumn",
-    ("jdbc", "types"): "type_name data_type:b precision:b literal_prefix literal_suffix create_params nullable:b "
+    (
+        "jdbc",
+        "types",
+    ): "type_name data_type:b precision:b literal_prefix literal_suffix create_params nullable:b "
     "case_sensitive:z searchable:b unsigned_attribute:z fixed_prec_scale:z auto_increment:z local_type_name "
     "minimum_scale:b maximum_scale:b sql_data_type:b sql_datetime_sub:b num_prec_radix:b",
     ("jdbc", "table_types"): "table_type",
-    ("jdbc", "procedures"): "procedure_cat procedure_schem procedure_name remarks procedure_type:b specific_name",
-    ("jdbc", "procedure_columns"): "procedure_cat procedure_schem procedure_name column_name column_type:b data_type:b "
+    (
+        "jdbc",
+        "procedures",
+    ): "procedure_cat procedure_schem procedure_name remarks procedure_type:b specific_name",
+    (
+        "jdbc",
+        "procedure_columns",
+    ): "procedure_cat procedure_schem procedure_name column_name column_type:b data_type:b "
     "type_name precision:b length:b scale:b radix:b nullable:b remarks column_def sql_data_type:b sql_datetime_sub:b "
     "char_octet_length:b ordinal_position:b is_nullable specific_name",
     ("jdbc", "attributes"): "type_cat type_schem type_name attr_name data_type:b attr_type_name attr_size:b "
@@ -102,12 +113,21 @@ _SYSTEM: dict[tuple[str, str], str] = {
     ("metadata", "column_properties"): _PROPERTIES,
     ("metadata", "analyze_properties"): _PROPERTIES,
     ("metadata", "materialized_view_properties"): _PROPERTIES,
-    ("metadata", "materialized_views"): "catalog_name schema_name name storage_catalog storage_schema storage_table "
+    (
+        "metadata",
+        "materialized_views",
+    ): "catalog_name schema_name name storage_catalog storage_schema storage_table "
     "freshness last_fresh_time:T comment definition",
     ("runtime", "nodes"): "node_id http_uri node_version coordinator:z state",
-    ("runtime", "queries"): "query_id state user source query resource_group_id:a queued_time_ms:b analysis_time_ms:b "
+    (
+        "runtime",
+        "queries",
+    ): "query_id state user source query resource_group_id:a queued_time_ms:b analysis_time_ms:b "
     "planning_time_ms:b created:T started:T last_heartbeat:T end:T error_type error_code",
-    ("runtime", "transactions"): "transaction_id isolation_level read_only:z auto_commit_context:z create_time:T "
+    (
+        "runtime",
+        "transactions",
+    ): "transaction_id isolation_level read_only:z auto_commit_context:z create_time:T "
     "idle_time_secs:b written_catalog catalogs:a",
 }
 _SYSTEM_SCHEMAS = ("information_schema", "jdbc", "metadata", "runtime")
@@ -123,7 +143,8 @@ _SIZES = {"tinyint": 3, "smallint": 5, "integer": 10, "bigint": 19, "real": 24, 
 _TEMPORAL_SIZES = {"time": (8, 9), "time with time zone": (14, 15), "timestamp": (21, 22),
                    "timestamp with time zone": (55, 56)}  # fmt: skip
 _TYPES = (
-    "uuid integer varbinary boolean real json unknown bigint double smallint tinyint date".split(),
+    ["uuid", "integer", "varbinary", "boolean", "real", "json", "unknown", "bigint", "double", "smallint", "tinyint",
+     "date"],
     ("interval year to month", "interval day to second"),
     ("varchar", "char", "decimal", "time", "time with time zone", "timestamp", "timestamp with time zone", "array",
      "map", "row"),
@@ -238,7 +259,9 @@ def _jdbc_column(catalog: str, table: RelationInfo, column: ColumnInfo, index: i
     kind = column.type
     text_size = kind.precision if kind.base in ("varchar", "char") else None
     octets = 2147483647 if kind.base == "varbinary" else text_size
-    digits = kind.scale if kind.base == "decimal" else (kind.precision if kind.base in _TEMPORAL_SIZES else None)
+    digits = (
+        kind.scale if kind.base == "decimal" else (kind.precision if kind.base in _TEMPORAL_SIZES else None)
+    )
     return (
         catalog, table.schema, table.name.lower(), column.name.lower(), _JDBC_CODES.get(kind.base, _JAVA_OBJECT),
         display(kind), _size(kind), 0, digits, _radix(kind.base), 1 if column.nullable else 0, column.comment, None,
@@ -270,7 +293,26 @@ def _jdbc_types(v: VirtualTables, c: Catalogs, _: str) -> Rows:
 
 
 def _type_row(base: str, code: int, size: int | None, searchable: int, radix: int | None) -> tuple[Any, ...]:
-    return (base, code, size, None, None, None, 1, False, searchable, None, False, None, None, 0, 0, None, None, radix)
+    return (
+        base,
+        code,
+        size,
+        None,
+        None,
+        None,
+        1,
+        False,
+        searchable,
+        None,
+        False,
+        None,
+        None,
+        0,
+        0,
+        None,
+        None,
+        radix,
+    )
 
 
 def _table_comments(v: VirtualTables, c: Catalogs, _: str) -> Rows:

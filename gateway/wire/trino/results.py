@@ -360,7 +360,8 @@ class LocalQuery:
         failed = self.state is State.FAILED
         partial = None
         if token is not None and next_path is not None:
-            partial = f"{base}/v1/statement/executing/partialCancel/{self.id}/0/{self._slug('executing', token)}/{token}"
+            slug = self._slug("executing", token)
+            partial = f"{base}/v1/statement/executing/partialCancel/{self.id}/0/{slug}/{token}"
         document = QueryResults(
             id=self.id,
             info_uri=info_uri(base, self.id),

@@ -31,10 +31,11 @@ _DEFAULTS: dict[str, tuple[int, ...]] = {
     "time with time zone": (3,),
 }
 _ALIASES = {"int": "integer", "dec": "decimal", "numeric": "decimal", "double precision": "double"}
-_SIMPLE = frozenset(
-    "boolean tinyint smallint integer bigint real double varbinary date uuid json unknown ipaddress hyperloglog "
-    "qdigest tdigest color".split()
-) | {"interval day to second", "interval year to month"}
+_SIMPLE = frozenset({
+    "boolean", "tinyint", "smallint", "integer", "bigint", "real", "double", "varbinary", "date", "uuid", "json",
+    "unknown", "ipaddress", "hyperloglog", "qdigest", "tdigest", "color", "interval day to second",
+    "interval year to month",
+})  # fmt: skip
 
 
 class UnknownType(ValueError):
