@@ -33,6 +33,7 @@ _SPECIAL = frozenset(
         "JSON_QUERY",
         "JSON_VALUE",
         "JSON_TABLE",
+        "COLUMNS",
         "UNNEST",
     ]
 )
