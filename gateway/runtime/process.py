@@ -54,6 +54,7 @@ class GatewayProcess:
         self.history: HistoryWriter | None = None
         self.engines: list[EmbeddedEngine] = []
         self.proxy: Proxy | None = None
+        self.serving = False
         self._snapshots = SnapshotSocket(self.state.run, self.metrics)
         self._collector = Collector(self.state.run, self.metrics)
         self._telemetry = TelemetryServer(self._collector.scrape, self.readiness)
@@ -79,6 +80,7 @@ class GatewayProcess:
         )
         await self.proxy.start()
         await self._snapshots.start()
+        self.serving = True
         self.supervisor.spawn(self._measure(), "measure")
         self.metrics.set("gateway_build_info", 1, {"version": __version__})
         self._configured("loaded")
@@ -213,7 +215,7 @@ class GatewayProcess:
     def readiness(self) -> dict[str, str | None]:
         """Name of each thing that new queries need, and what is wrong with it (None: it is well)."""
         proxy = self.proxy
-        if proxy is None:
+        if proxy is None or not self.serving:
             return {"gateway": "starting"}
         up = any(backend.healthy for backend in proxy.backends.all())
         audit_needed = self.settings.audit.on_failure == "refuse"

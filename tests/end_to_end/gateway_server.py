@@ -53,10 +53,7 @@ class GatewayServer:
         """(Re)write the settings; a running gateway takes them up by itself."""
         whole: dict[str, Any] = {
             "version": 1,
-            "listeners": [
-                {"name": "trino", "wire": "trino", "port": self.trino_port},
-                {"name": "clickhouse", "wire": "clickhouse", "port": self.clickhouse_port},
-            ],
+            "listeners": self._listeners(),
             # Whoever comes is let in as whom it says: what an open Trino or ClickHouse does.
             "identity": {
                 "anonymous": {"enabled": True},
@@ -70,6 +67,15 @@ class GatewayServer:
             **sections,
         }
         self.config.write_text(yaml.safe_dump(whole, sort_keys=False))
+
+    def _listeners(self) -> list[dict[str, Any]]:
+        engines = {backend["engine"] for backend in self.backends}
+        ports = {}
+        if engines & {"trino", "duckdb"}:
+            ports["trino"] = self.trino_port
+        if engines & {"clickhouse", "chdb"}:
+            ports["clickhouse"] = self.clickhouse_port
+        return [{"name": wire, "wire": wire, "port": port} for wire, port in ports.items()]
 
     def start(self) -> GatewayServer:
         """Start it and wait until it is ready. Raises with the end of its log."""

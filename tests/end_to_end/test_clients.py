@@ -11,7 +11,8 @@ from tests.real.addresses import ClickHouseAddress, TrinoAddress
 
 STATEMENTS = [
     "SELECT * FROM tpch.tiny.nation ORDER BY nationkey",
-    "SELECT DECIMAL '1.10', DATE '2026-02-28', TIMESTAMP '2026-03-29 01:30:00.123456', ARRAY[1, NULL], MAP(ARRAY['a'], ARRAY[1.5e0])",
+    "SELECT DECIMAL '1.10', DATE '2026-02-28', TIMESTAMP '2026-03-29 01:30:00.123456'",
+    "SELECT ARRAY[1, NULL], MAP(ARRAY['a'], ARRAY[1.5e0])",
     "SELECT ROW(1, 'x'), UUID '12151fd2-7586-11e9-8f9e-2a86e4085a59', X'00ff', INTERVAL '3' DAY, TIME '01:02:03.456'",
     "SELECT TIMESTAMP '2026-11-01 01:30:00 America/New_York', current_user",
     "SHOW SCHEMAS FROM tpch",
@@ -59,6 +60,6 @@ def test_clickhouse_connect(gateway: GatewayServer, clickhouse_server: ClickHous
 def test_metrics_and_audit_tell_of_it(gateway: GatewayServer) -> None:
     trino.dbapi.connect(host="127.0.0.1", port=gateway.trino_port, user="anna").cursor().execute("SELECT 1")
     text = gateway.metrics()
-    assert 'gateway_backend_up{backend="trino-a"} 1.0' in text
+    assert 'gateway_backend_up{backend="trino-a"} 1' in text
     assert 'gateway_queries_total{kind="query",outcome="succeeded",wire="trino"}' in text
     assert "anna" not in text, "no label holds a principal"
