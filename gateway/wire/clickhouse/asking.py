@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import uuid
 from dataclasses import replace
 
 from gateway.core.decision import Answer, Plan, Refusal
@@ -32,8 +34,10 @@ from gateway.wire.clickhouse.request import ClickHouseRequest, parse_request
 from gateway.wire.clickhouse.shared import Shared
 from gateway.wire.clickhouse.upstream import answer_headers, build, header_text
 from gateway.wire.http.client import UpstreamError
-from gateway.wire.http.message import BodyTooLarge, Request
+from gateway.wire.http.message import BodyTooLarge, ClientGone, Request
 from gateway.wire.http.responder import Responder
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class Asking:
@@ -53,6 +57,10 @@ class Asking:
             if self._query is not None:
                 self._query.finish(Outcome.FAILED, error_code=str(error.code), error_text=error.message)
             await self._say(error)
+        except ClientGone:
+            if self._query is not None:
+                self._query.finish(Outcome.DISCONNECTED)
+            raise
         finally:
             if self._query is not None:
                 self._query.finish(Outcome.DISCONNECTED if self._responder.disconnected else Outcome.FAILED)
@@ -147,8 +155,8 @@ class Asking:
             raise WireError(SYNTAX_ERROR, "The statement holds bytes that are no UTF-8; encode it as UTF-8")
         text, exclude = plan.text, frozenset[str]()
         if mentions_ids(text):
-            killed = killed_ids(text)
-            text = translate(text, namespace, asked.database)
+            killed = killed_ids(text, asked.parameters)
+            text = translate(text, namespace, asked.database, asked.parameters)
             if killed is not None:
                 exclude = await placement.pin_kill(
                     [namespace.inside(i) for i in killed], plan.backends, wire.edge.backends, query.principal,
@@ -158,7 +166,7 @@ class Asking:
             session = namespace.inside(asked.session_id)
             exclude = placement.pin_session(session, plan.backends, wire.edge.backends)
         work = Work(query, plan, asked, gathered, form.tables if form is not None else (), namespace)
-        exchange = Exchange(wire, work, self._responder, self._request.peer.host, _said(asked))
+        exchange = Exchange(wire, work, self._responder, self._request.peer.host, self._extra(asked))
         self._client_id = exchange.client_id
         try:
             await exchange.run(text, exclude)
@@ -177,7 +185,7 @@ class Asking:
         except ValueError as error:
             raise WireError(STD_EXCEPTION, f"The answer cannot be written: {error}") from error
         namespace = self._wire.namespaces.of(query.principal)
-        self._client_id = asked.query_id or query.id
+        self._client_id = asked.query_id or str(uuid.uuid4())
         request = build(
             replace(asked, database=None, session_id=None, parameters=(), external=()),
             Gathered(text),
@@ -198,13 +206,24 @@ class Asking:
             raise WireError(
                 NETWORK_ERROR, "The engine that formats this answer was lost; try again"
             ) from error
-        headers = answer_headers(list(response.headers.items()), header_text(self._client_id)) + _said(asked)
+        headers = answer_headers(list(response.headers.items()), header_text(self._client_id)) + self._extra(
+            asked
+        )
         result = await response.pipe_to(self._responder, status=response.status, headers=headers)
         query.progress(rows=len(answer.rows), bytes_out=result.bytes)
         failed = response.headers.get("X-ClickHouse-Exception-Code")
         query.finish(
             Outcome.SUCCEEDED if result.complete and failed is None else Outcome.FAILED, error_code=failed
         )
+
+    def _extra(self, asked: ClickHouseRequest) -> list[tuple[str, str]]:
+        """Our own response headers: the id under which audit and history know the query, and what was
+        dropped, because nothing is dropped without saying so."""
+        extra = [] if self._query is None else [("X-Gateway-Query-Id", self._query.id)]
+        if asked.dropped:
+            names = (_UNSAFE.sub("?", name[:64]) for name in asked.dropped)
+            extra.append(("X-Gateway-Dropped-Settings", ", ".join(names)))
+        return extra
 
     # -- errors
 
@@ -218,7 +237,8 @@ class Asking:
             return
         asked = self._asked
         shown = None if self._client_id is None else header_text(self._client_id)
-        status, headers, body = render(error, query_id=shown, extra=_said(asked) if asked is not None else ())
+        extra = self._extra(asked) if asked is not None else ()
+        status, headers, body = render(error, query_id=shown, extra=extra)
         if asked is not None and asked.native_answer:
             body = native_block(body)  # compress=1 covers error texts too, on ClickHouse as here
         await responder.send(status, headers, body)
@@ -246,16 +266,6 @@ def _capabilities(asked: ClickHouseRequest, form: Form | None) -> frozenset[str]
     if form is not None:
         found.update(f"external:{table.name}" for table in form.tables)
     return frozenset(found)
-
-
-def _said(asked: ClickHouseRequest) -> list[tuple[str, str]]:
-    """Nothing is dropped without saying so."""
-    if not asked.dropped:
-        return []
-    names = ", ".join(
-        "".join(c if c.isalnum() or c in "_-" else "?" for c in name[:64]) for name in asked.dropped
-    )
-    return [("X-Gateway-Dropped-Settings", names.encode("ascii", "replace").decode())]
 
 
 def _is_text(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from dataclasses import dataclass
 
 from gateway.core.decision import Plan
@@ -24,7 +25,7 @@ from gateway.wire.clickhouse.shared import Shared
 from gateway.wire.clickhouse.stream import Tail, exception_in, summary_of
 from gateway.wire.clickhouse.upstream import UpstreamRequest, answer_headers, build, header_text
 from gateway.wire.http.client import ConnectFailed, UpstreamError, UpstreamResponse, UpstreamTimeout
-from gateway.wire.http.message import BodyTooLarge, ClientGone
+from gateway.wire.http.message import BodyTooLarge, ClientGone, HttpError
 from gateway.wire.http.responder import Responder
 
 log = logging.getLogger(__name__)
@@ -67,9 +68,9 @@ class Exchange:
         self._asked, self._gathered, self._tables = work.asked, work.gathered, work.tables
         self._namespace, self._responder = work.namespace, responder
         self._client_host, self._extra = client_host, extra
-        asked, namespace, query = work.asked, work.namespace, work.query
-        self.client_id = asked.query_id or query.id
-        self._engine_id = namespace.inside(self.client_id)
+        # Clients expect of an engine's own id that it is a UUID of version 4; ours goes in a header of its own.
+        self.client_id = work.asked.query_id or str(uuid.uuid4())
+        self._engine_id = work.namespace.inside(self.client_id)
         self._backend: Backend | None = None
         self._sent = False
         self._early = 0
@@ -119,6 +120,9 @@ class Exchange:
                 if error.sent or not (self._gathered.replayable or isinstance(error, ConnectFailed)):
                     raise self._lost(backend, error) from error
                 exclude = self._next(lease, exclude)
+            except HttpError:
+                self._stop_engine()  # the client's body broke off or is malformed
+                raise
 
     def _next(self, lease: Lease, exclude: frozenset[str]) -> frozenset[str]:
         """Nothing was sent: another backend may be tried."""

@@ -16,6 +16,10 @@ MAX_GET_QUERY = 16 * 1024
 """Longer texts of GET requests go in a body, with `readonly`, which is what GET means to ClickHouse."""
 
 
+_FIXED_IN_SESSIONS = (("dialect", "clickhouse"), ("implicit_table_at_top_level", ""))
+"""What SET in a session must not change, because decisions read texts as ClickHouse's own language."""
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
     """What to send. `length`: bytes of a streamed body, where known."""
@@ -98,6 +102,7 @@ def _parameters(
     pairs.append(("query_id", query_id))
     if session_id is not None:
         pairs.append(("session_id", session_id))
+        pairs += _FIXED_IN_SESSIONS
     pairs += asked.control
     pairs += settings
     pairs += [("param_" + name, value) for name, value in asked.parameters]
@@ -113,7 +118,9 @@ def _target(pairs: list[tuple[str, str]], text: str | None = None) -> str:
 def _headers(
     asked: ClickHouseRequest, engine_headers: list[tuple[str, str]], client_host: str
 ) -> list[tuple[str, str]]:
-    headers = [*engine_headers, ("X-Forwarded-For", client_host)]
+    headers = [*engine_headers]
+    if client_host:
+        headers.append(("X-Forwarded-For", client_host))
     if asked.user_agent:
         headers.append(("User-Agent", asked.user_agent))  # query_log shows client products by it
     if asked.accept_encoding:

@@ -6,6 +6,7 @@ given by the test as a function.
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -108,6 +109,8 @@ class DoubleEdge:
         self.credentials: list[Credentials] = []
         self.slots_out = 0
         self.counted: dict[str, float] = {}
+        self.gate: asyncio.Event | None = None
+        """Where set, everyone waits for it before a slot is given."""
 
     def pass_through(self, statement: Statement, principal: Principal) -> Decision:
         return Plan(
@@ -137,6 +140,8 @@ class DoubleEdge:
     async def admit(self, query: DoubleQuery, *, exclude: frozenset[str] = frozenset()) -> DoubleLease:
         plan = query.decision
         assert isinstance(plan, Plan)
+        if self.gate is not None:
+            await self.gate.wait()
         for name in plan.backends:
             backend = self.backends.get(name)
             if name not in exclude and backend is not None and backend.healthy:

@@ -260,3 +260,17 @@ async def test_what_clients_send_to_trace_or_identify_is_our_own_upstream(rig: R
         f"SELECT DISTINCT forwarded_for, http_referer FROM system.query_log WHERE http_user_agent = '{agent}'"
     )
     assert (await rig.direct(sql)).body == b"127.0.0.1\t\n"
+
+
+async def test_a_session_cannot_change_the_language(rig: Rig, table: str) -> None:
+    await rig.direct(f"CREATE TABLE {table} (secret Int8) ENGINE = Memory")
+    params = {"session_id": uuid.uuid4().hex}
+    for change in (
+        "SET allow_experimental_kusto_dialect = 1, dialect = 'kusto'",
+        f"SET implicit_table_at_top_level = '{table}'",
+    ):
+        assert (await rig.ask(change, params=params)).status == 200
+    for more in ({}, {"readonly": "1"}, {"readonly": "2", "max_threads": "2"}):
+        assert (await rig.ask("SELECT 1 + 1", params={**params, **more})).body == b"2\n"
+    assert (await rig.ask(method="GET", params={**params, "query": "SELECT 1 + 1"})).body == b"2\n"
+    assert (await rig.ask("SELECT secret", params=params)).header("X-ClickHouse-Exception-Code") == "47"

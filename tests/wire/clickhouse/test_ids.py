@@ -29,7 +29,8 @@ async def test_the_client_sees_its_own_id_and_the_engine_another(rig: Rig) -> No
         assert answer.all("X-ClickHouse-Query-Id") == [mine]
         assert answer.body.decode().strip().endswith("-" + mine)
     without = await rig.ask("SELECT 1")
-    assert without.header("X-ClickHouse-Query-Id") == rig.edge.queries[-1].id
+    assert uuid.UUID(without.header("X-ClickHouse-Query-Id")).version == 4
+    assert without.header("X-Gateway-Query-Id") == rig.edge.queries[-1].id
 
 
 async def test_ids_of_any_text(rig: Rig) -> None:
@@ -107,6 +108,9 @@ async def test_look_ups_by_the_clients_own_id(rig: Rig) -> None:
         f"SELECT count() FROM system.query_log AS l WHERE l.query_id IN ('nope', '{mine}') AND type = 2",
         f"SELECT count() FROM `system`.`query_log` WHERE '{mine}' = query_id AND type = 2",
         f"SELECT count() FROM system.query_log WHERE query_id LIKE '{mine[:20]}%' AND type = 2",
+        f"SELECT count() FROM system.query_log WHERE query_id IN (SELECT '{mine}') AND type = 2",
+        f"SELECT count() FROM system.query_log l WHERE query_id = '{mine}' AND type = 2",
+        f"SELECT countIf(query_log.query_id = '{mine}' AND type = 2) FROM system.query_log",
     ]
 
     async def logged() -> bool:
@@ -117,6 +121,12 @@ async def test_look_ups_by_the_clients_own_id(rig: Rig) -> None:
     for look in looks:
         assert (await anna(look)).body == b"1\n", look
         assert (await ben(look)).body == b"0\n", look
+    shown = (
+        "SELECT query_id, initial_query_id FROM system.query_log WHERE query_id = {id:String} AND type = 2"
+    )
+    seen = await anna(shown, params={"param_id": mine})
+    assert seen.body.decode() == f"{mine}\t{mine}\n"
+    assert (await ben(shown, params={"param_id": mine})).body == b""
     own_table = await anna(f"SELECT query_id = '{mine}' FROM (SELECT '{mine}' AS query_id)")
     assert own_table.body == b"1\n"  # a column of that name elsewhere is nobody's business
 

@@ -85,24 +85,24 @@ def test_other_kills_are_refused(text: str) -> None:
     [
         ("KILL QUERY WHERE query_id = 'a'", f"KILL QUERY WHERE query_id = '{P}a'"),
         (
-            "SELECT * FROM system.query_log WHERE query_id = 'a' AND query = 'a'",
-            f"SELECT * FROM system.query_log WHERE query_id = '{P}a' AND query = 'a'",
+            "SELECT * FROM system.part_log WHERE query_id = 'a' AND query = 'a'",
+            f"SELECT * FROM system.part_log WHERE query_id = '{P}a' AND query = 'a'",
         ),
         (
             "SELECT * FROM system.processes p WHERE p.initial_query_id != 'a'",
             f"SELECT * FROM system.processes p WHERE p.initial_query_id != '{P}a'",
         ),
         (
-            "SELECT * FROM `system`.\"query_log\" WHERE 'a' = query_id OR 'b' = l.query_id",
-            f"SELECT * FROM `system`.\"query_log\" WHERE '{P}a' = query_id OR '{P}b' = l.query_id",
+            "SELECT * FROM `system`.\"query_log\" FINAL WHERE 'a' = query_id OR 'b' = l.query_id",
+            f"SELECT * FROM `system`.\"query_log\" FINAL WHERE '{P}a' = query_id OR '{P}b' = l.query_id",
         ),
         (
-            "SELECT 1 FROM system.query_log WHERE query_id NOT IN ('a','b') AND x IN ('c')",
-            f"SELECT 1 FROM system.query_log WHERE query_id NOT IN ('{P}a','{P}b') AND x IN ('c')",
+            "SELECT 1 FROM remote('h', system.query_log) WHERE query_id NOT IN ('a','b') AND x IN ('c')",
+            f"SELECT 1 FROM remote('h', system.query_log) WHERE query_id NOT IN ('{P}a','{P}b') AND x IN ('c')",
         ),
         (
-            "SELECT 1 FROM system.query_log WHERE query_id LIKE 'a%'",
-            f"SELECT 1 FROM system.query_log WHERE query_id LIKE '{P}a%'",
+            "SELECT system.query_log.query_id FROM system.query_log WHERE query_id LIKE 'a%'",
+            f"SELECT system.query_log.query_id FROM system.query_log WHERE query_id LIKE '{P}a%'",
         ),
         ("SELECT * FROM own WHERE query_id = 'a'", "SELECT * FROM own WHERE query_id = 'a'"),
         ("SELECT 'query_id = ''a'''", "SELECT 'query_id = ''a'''"),
@@ -110,6 +110,39 @@ def test_other_kills_are_refused(text: str) -> None:
 )
 def test_translation(text: str, expected: str) -> None:
     assert translate(text, NS, None) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "alias"),
+    [
+        ("SELECT query_id FROM @ WHERE query_id = 'a'", " AS query_log"),
+        ("SELECT query_id FROM @", " AS query_log"),
+        ("SELECT * FROM (SELECT query_id FROM @) AS x, own", " AS query_log"),
+        ("select l.query_id from @ as l where l.query_id in (select 'a')", ""),
+        ("SELECT query_log.query_id FROM @;", " AS query_log"),
+    ],
+)
+def test_whole_logs_are_shown_without_the_tag(text: str, alias: str) -> None:
+    def untagged(name: str) -> str:
+        return f"if(startsWith({name}, '{P}'), substring({name}, 18), {name}) AS {name}"
+
+    shown = f"(SELECT * REPLACE ({untagged('query_id')}, {untagged('initial_query_id')}) FROM system.query_log){alias}"
+    assert translate(text.replace("@", "system.query_log"), NS, None) == text.replace("@", shown)
+    assert translate(text.replace("@", "`system` . query_log"), NS, None) == text.replace("@", shown)
+
+
+def test_parameters_that_are_ids() -> None:
+    parameters = (("id", "a"), ("odd", "a\\tb"))
+    text = "SELECT {id:String} FROM system.query_log FINAL WHERE query_id = {id:String} AND user = {u:String}"
+    expected = (
+        f"SELECT {{id:String}} FROM system.query_log FINAL WHERE query_id = '{P}a' AND user = {{u:String}}"
+    )
+    assert translate(text, NS, None, parameters) == expected
+    kill = "KILL QUERY WHERE query_id = {id:String} SYNC"
+    assert killed_ids(kill, parameters) == ["a"]
+    assert translate(kill, NS, None, parameters) == f"KILL QUERY WHERE query_id = '{P}a' SYNC"
+    with pytest.raises(WireError):
+        killed_ids("KILL QUERY WHERE query_id = {odd:String}", parameters)
 
 
 def test_translation_inside_the_system_database() -> None:

@@ -173,6 +173,57 @@ async def test_an_engine_that_dies_with_the_answer_half_out(start_rig: StartRig)
         server.close()
 
 
+async def test_a_client_that_leaves_in_the_middle_of_an_insert(rig: Rig, table: str) -> None:
+    await rig.direct(f"CREATE TABLE {table} (a Int32) ENGINE = Memory")
+    for statement in ("in the URL", "in the body"):
+        _, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        insert = f"INSERT INTO {table} FORMAT TSV"
+        target = f"/?query={insert.replace(' ', '+')}" if statement == "in the URL" else "/"
+        first = b"1\n" if statement == "in the URL" else insert.encode() + b"\n1\n"
+        writer.write(f"POST {target} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        piece = first + b"22\n" * 100_000
+        writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        await writer.drain()
+        assert await eventually(lambda: _equals(bool(rig.edge.queries), True))
+        assert await eventually(lambda: _is(running_now(rig)))
+        writer.close()
+        query = rig.edge.queries[-1]
+        assert await eventually(lambda query=query: _equals(query.outcome, Outcome.DISCONNECTED)), query
+        assert await eventually(lambda: _is(running_now(rig), False))
+        rig.edge.queries.clear()
+    assert (await rig.direct(f"SELECT count() FROM {table}")).body == b"0\n"
+    assert rig.edge.slots_out == 0
+
+
+async def test_an_engine_that_stays_silent_is_given_up_and_told(start_rig: StartRig) -> None:
+    rig = await start_rig(query_timeout_s=0.5)
+    answer = await rig.ask("SELECT count() FROM numbers(100000000000) WHERE sipHash64(number) = 1")
+    assert (answer.status, answer.header("X-ClickHouse-Exception-Code")) == (408, "159")
+    assert await eventually(lambda: _is(running_now(rig), False))
+
+
+async def test_a_refused_log_in_of_our_own_tells_nothing(start_rig: StartRig) -> None:
+    rig = await start_rig()
+    rig.edge.backends.all()[0].headers = [("X-ClickHouse-User", "gateway"), ("X-ClickHouse-Key", "wrong")]
+    answer = await rig.ask("SELECT 1")
+    assert (answer.status, answer.header("X-ClickHouse-Exception-Code")) == (500, "210")
+    assert answer.header("WWW-Authenticate") is None
+    assert b"gateway:" not in answer.body
+    assert rig.edge.queries[-1].outcome is Outcome.FAILED
+
+
+async def test_leaving_and_cancelling_while_waiting_for_a_slot(rig: Rig) -> None:
+    rig.edge.gate = asyncio.Event()
+    _, writer = await _open(rig, "SELECT 1")
+    assert await eventually(lambda: _equals(len(rig.edge.queries), 1))
+    writer.close()
+    assert await eventually(lambda: _equals(rig.edge.queries[-1].outcome, Outcome.DISCONNECTED))
+    assert rig.edge.queries[-1].backend is None
+    rig.edge.gate.set()
+    assert (await rig.ask("SELECT 1")).body == b"1\n"
+    assert rig.edge.slots_out == 0
+
+
 async def _open(rig: Rig, sql: str, params: str = "") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
     head = f"POST /?{params} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(sql)}\r\n\r\n"
