@@ -36,7 +36,10 @@ class CoordinatorFinder:
             raise TooManyLookups
         self._recent.append(now)
         found = await self._backends.find_coordinator(suffix, self._options.find_timeout_s)
-        if found is None:
+        if found is not None:
+            self._backends.learn_coordinator(suffix, found)
+            self._recent.pop()  # only misses count
+        else:
             self._misses[suffix] = asyncio.get_running_loop().time() + _MISS_HOLDS_S
             if len(self._misses) > _MAX_MISSES:
                 self._misses.popitem(last=False)

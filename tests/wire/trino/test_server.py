@@ -181,7 +181,7 @@ async def test_a_page_may_be_fetched_again_and_an_old_one_is_gone(gw: Gateway) -
 
 async def test_gzip_only_where_it_was_asked_for(gw: Gateway) -> None:
     async def coded(accept: str) -> tuple[set[str], int]:
-        first = await gw.post("SELECT orderkey, comment FROM tpch.tiny.lineitem LIMIT 30000")
+        first = await gw.post("SELECT orderkey, comment FROM tpch.tiny.lineitem LIMIT 6000")
         codings, rows, reply = set(), 0, first
         while "nextUri" in (document := reply_json(reply)):
             reply = await gw.call(
@@ -198,9 +198,9 @@ async def test_gzip_only_where_it_was_asked_for(gw: Gateway) -> None:
             gzip.decompress(reply.body) if reply.all("Content-Encoding") == ["gzip"] else reply.body
         )
 
-    assert await coded("gzip") == ({"gzip"}, 30000)
-    assert await coded("gzip;q=0, identity") == (set(), 30000)
-    assert await coded("zstd") == (set(), 30000)
+    assert await coded("gzip") == ({"gzip"}, 6000)
+    assert await coded("gzip;q=0, identity") == (set(), 6000)
+    assert await coded("zstd") == (set(), 6000)
 
 
 async def test_head_is_answered_without_a_body(gw: Gateway) -> None:
