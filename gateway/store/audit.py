@@ -154,8 +154,13 @@ class AuditLog:
         """Write what is left and let go of the stream; waits at most the commit time-out."""
         if self._writing is not None:
             await asyncio.wait([self._writing], timeout=self._limits.commit_timeout_s)
+            await asyncio.sleep(0)  # Its callback takes the result in, and may start a last group.
+        if self._writing is not None:
+            log.error("audit: the disk does not answer; %d records are left unwritten", len(self._pending))
+            return  # The thread still uses the files.
         try:
-            self._write_pending()
+            if self._pending or self._unsaid_losses:
+                self._write_pending()
             if self._sync is Sync.FSYNC and self._file_fd >= 0:
                 os.fsync(self._file_fd)
         except OSError as error:
@@ -269,7 +274,13 @@ class AuditLog:
 
     def _write_and_sync(self, batch: list[_Pending]) -> int:
         said = self._write(batch)
-        os.fsync(self._file_fd)
+        try:
+            os.fsync(self._file_fd)
+        except OSError:
+            # What the kernel failed to write it may have dropped: the next try goes into a new file, whole.
+            os.close(self._file_fd)
+            self._file_fd = -1
+            raise
         return said
 
     def _group_done(
@@ -317,6 +328,8 @@ class AuditLog:
 
         Returns how many lost records it wrote a `gap` for.
         """
+        if self._lock_fd < 0:
+            raise OSError("the audit log is not open")
         if self._file_fd < 0 or self._segment_full():
             self._start_segment("rotate" if self._file_fd >= 0 else "reopen")
         lost = self._unsaid_losses

@@ -22,6 +22,7 @@ GENESIS = bytes(DIGEST_BYTES)
 SEGMENT_KIND = "segment"
 GAP_KIND = "gap"
 MAX_LINE_BYTES = 4 << 20
+MAX_RECORDS = 2**62
 FORMAT = 1
 
 _STREAM = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -92,7 +93,10 @@ def parse_line(line: bytes) -> Line:
     try:
         claimed = bytes.fromhex(line[:digits].decode("ascii"))
         data = orjson.loads(body)
-        return Line(claimed, body, int(data["n"]), str(data["k"]), dict(data["r"]))
+        n = int(data["n"])
+        if not 0 < n < MAX_RECORDS:
+            raise Malformed(f"record number {n}")
+        return Line(claimed, body, n, str(data["k"]), dict(data["r"]))
     except (ValueError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise Malformed(f"the line is not an audit record: {error}") from error
 

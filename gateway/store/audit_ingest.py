@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import socket
 import time
 from collections.abc import Callable
@@ -122,12 +123,12 @@ class AuditIngest:
     async def anchors(self) -> list[tuple[str, Link]]:
         """The positions kept in the store for this node, for `verify`."""
         select = sa.select(audit_heads).where(
-            audit_heads.c.stream.startswith(f"{self._node}/", autoescape=True)
+            audit_heads.c.stream.startswith(self._process(""), autoescape=True)
         )
         async with self._store.database.read() as connection:
             rows = (await connection.execute(select)).all()
         return [
-            (row.stream.removeprefix(f"{self._node}/"), Link(row.n, bytes.fromhex(row.head), row.segment))
+            (row.stream.removeprefix(self._process("")), Link(row.n, bytes.fromhex(row.head), row.segment))
             for row in rows
         ]
 
@@ -143,7 +144,7 @@ class AuditIngest:
         return list(segments(self._directory)) if self._directory.is_dir() else []
 
     def _process(self, stream: str) -> str:
-        return f"{self._node}/{stream}"
+        return f"{self._node[:100]}/{stream}"
 
     async def _cursor(self, stream: str) -> Cursor:
         select = sa.select(audit_heads).where(audit_heads.c.stream == self._process(stream))
@@ -158,7 +159,7 @@ class AuditIngest:
         async with self._store.database.write() as connection:
             for group in _split_at_starts(batch.lines):
                 if _is_start(group[0]):
-                    await _end_orphans(connection, process, group[0].record["time"])
+                    await _end_orphans(connection, process, _microseconds(group[0].record.get("time")))
                 await self._store.save_rows(connection, _rows_of(group, process))
             await self._save_events(connection, process, batch.lines)
             await self._save_cursor(connection, process, batch.after)
@@ -240,14 +241,14 @@ def _is_start(line: Line) -> bool:
     return line.kind == SEGMENT_KIND and line.record.get("reason") == "start"
 
 
-async def _end_orphans(connection: AsyncConnection, process: str, started: float) -> None:
+async def _end_orphans(connection: AsyncConnection, process: str, started_us: int) -> None:
     """Queries that the stream's earlier process never finished: how they ended is not known, and said so."""
     await connection.execute(
         sa.update(queries)
         .where(
             queries.c.process == process,
             queries.c.outcome.is_(None),
-            queries.c.time_us < int(started * MICROSECONDS),
+            queries.c.time_us < started_us,
         )
         .values(outcome="unknown")
     )
@@ -256,6 +257,8 @@ async def _end_orphans(connection: AsyncConnection, process: str, started: float
 def _rows_of(lines: list[Line], process: str) -> dict[str, Row]:
     rows: dict[str, Row] = {}
     for line in lines:
+        if line.kind in ("decided", "finished") and not isinstance(line.record.get("query_id"), str):
+            continue  # No version of ours wrote it; `verify` has its say about the chain.
         if line.kind == "decided":
             merge_row(rows, _from_decided(line.record, process))
         elif line.kind == "finished":
@@ -274,17 +277,24 @@ _FROM_FINISHED = (*_FINISHED, *_FINISHED_MORE)
 def _from_decided(record: dict[str, Any], process: str) -> Row:
     row = {name: record.get(name) for name in _FROM_DECIDED}
     row["id"] = record["query_id"]
-    row["time_us"] = int(record["time"] * MICROSECONDS)
+    row["time_us"] = _microseconds(record.get("time"))
     row["process"] = process
-    row["trail"] = [_step(step) for step in record.get("trail", ())]
+    trail = record.get("trail")
+    row["trail"] = [_step(step) for step in trail] if isinstance(trail, list) else None
     return row
 
 
 def _from_finished(record: dict[str, Any]) -> Row:
     row = {name: record.get(name) for name in _FROM_FINISHED}
     row["id"] = record["query_id"]
-    row["time_us"] = int((record["time"] - (record.get("total_ms") or 0.0) / 1000) * MICROSECONDS)
+    row["time_us"] = _microseconds(record.get("time")) - _microseconds(record.get("total_ms")) // 1000
     return row
+
+
+def _microseconds(seconds: Any) -> int:
+    """Also of what is no time, so that one odd record cannot stop the rest; 0 is plainly wrong on sight."""
+    known = isinstance(seconds, (int, float)) and math.isfinite(seconds) and abs(seconds) < 1e11
+    return int(seconds * MICROSECONDS) if known else 0
 
 
 def _step(step: dict[str, Any] | str) -> dict[str, Any]:
@@ -299,9 +309,9 @@ def _event(process: str, line: Line) -> dict[str, Any]:
     return {
         "stream": process,
         "n": line.n,
-        "time_us": int(float(record.get("time", 0)) * MICROSECONDS),
-        "kind": line.kind,
-        "actor": clean(actor),
+        "time_us": _microseconds(record.get("time")),
+        "kind": clean(line.kind)[:255],
+        "actor": None if actor is None else clean(str(actor)),
         "body": clean(record),
     }
 

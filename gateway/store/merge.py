@@ -6,7 +6,9 @@ each row through SQLAlchemy's type system costs more than all the rest of writin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -23,7 +25,7 @@ ROWS_AT_ONCE = 32
 
 MAX_PLAIN_JSON = 16_000
 
-_JSON_COLUMNS = frozenset({"groups", "relations", "trail"})
+MAX_INTEGER = 2**63 - 1
 
 
 class QueryMerge:
@@ -34,9 +36,7 @@ class QueryMerge:
         dialect: sa.Dialect = make_url("sqlite://" if is_sqlite else "postgresql+asyncpg://").get_dialect()()
         compiled = statement.compile(dialect=dialect, column_keys=[column.name for column in queries.columns])
         self._sql = str(compiled)
-        self._columns: list[tuple[str, Callable[[Any], Any]]] = [
-            (name, _json if name in _JSON_COLUMNS else _plain) for name in compiled.positiontup or ()
-        ]
+        self._columns = [(name, _converter(queries.c[name].type)) for name in compiled.positiontup or ()]
 
     async def run(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
         """Write rows, inside the caller's transaction."""
@@ -51,10 +51,34 @@ class QueryMerge:
             )
 
 
-def _plain(value: Any) -> Any:
-    if type(value) is not str or (len(value) <= MAX_NAME and value.isascii() and "\0" not in value):
+def _converter(kind: Any) -> Callable[[Any], Any]:
+    """Whatever a record holds, the database gets a value that its column takes: one bad record must not
+    stand in the way of all that come after it.
+    """
+    if isinstance(kind, sa.JSON):
+        return _json
+    if isinstance(kind, sa.String):
+        return partial(_text, min(kind.length or MAX_NAME, MAX_NAME))
+    return _whole if isinstance(kind, sa.Integer) else _real
+
+
+def _text(limit: int, value: Any) -> str | None:
+    if value is None:
+        return None
+    if type(value) is str and len(value) <= limit and value.isascii() and "\0" not in value:
         return value
-    return clean(value)
+    return str(clean(str(value)))[:limit]
+
+
+def _whole(value: Any) -> int | None:
+    known = _real(value)
+    return None if known is None else min(max(int(value), -MAX_INTEGER), MAX_INTEGER)
+
+
+def _real(value: Any) -> float | None:
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
 
 
 def _json(value: Any) -> str | None:

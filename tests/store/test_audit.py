@@ -362,6 +362,39 @@ async def test_a_commit_that_the_disk_never_answers_is_bounded(
     await audit.close()
 
 
+async def test_a_failed_fsync_writes_the_records_again_into_a_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that loses a write cannot be had for real; everything but the error is."""
+    audit = AuditLog(tmp_path, "proxy-0", sync="fsync")
+    audit.open()
+
+    def broken(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken)
+        audit.append(decided("q0"))
+        with pytest.raises(AuditUnavailable, match="Input/output"):
+            await audit.commit()
+    audit.append(decided("q1"))
+    await audit.commit()
+    await audit.close()
+    assert len(segments(tmp_path)["proxy-0"]) == 2
+    assert query_ids(tmp_path) == ["q0", "q0", "q1"]
+    assert verify(tmp_path).ok
+
+
+async def test_after_closing_nothing_is_written_or_taken_for_written(tmp_path: Path) -> None:
+    audit = AuditLog(tmp_path, "proxy-0")
+    audit.open()
+    await audit.close()
+    audit.append(decided("q0"))
+    with pytest.raises(AuditUnavailable, match="not open"):
+        await audit.commit()
+    assert query_ids(tmp_path) == []
+
+
 # -- real death -------------------------------------------------------------------------------------------
 
 WRITER = """

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -120,6 +121,25 @@ async def test_a_broken_chain_is_reported_and_history_goes_on(store: Store, tmp_
     done = await ingest.run_once()
     assert len(done.problems) == len(seen) == 1
     assert len(await stored_ids(store)) == 5
+
+
+async def test_one_odd_record_does_not_stop_those_after_it(store: Store, tmp_path: Path) -> None:
+    audit = AuditLog(tmp_path, "proxy-0")
+    audit.open()
+    odd = replace(decided("q1"), kind="k" * 9000, decide_ms=float("nan"), time=1e300, principal=7)  # type: ignore[arg-type]
+    audit.append(odd)
+    audit.append(replace(finished("q1"), rows=2**63, bytes_out="many", total_ms=float("inf")))  # type: ignore[arg-type]
+    audit.append(replace(decided("q2"), query_id=None, trail="x"))  # type: ignore[arg-type]
+    audit.append(replace(decided("q" * 200), trail="x", groups="a\0"))  # type: ignore[arg-type]
+    audit.append(AdminAction(time=float("nan"), actor="a\0", action="x" * 9000, target="\ud800", outcome=""))
+    audit.append(decided("last"))
+    await audit.close()
+    done = await ingest_of(store, tmp_path).run_once()
+    assert done.problems == ()
+    assert sorted(await stored_ids(store)) == ["last", "q1", "q" * 64]
+    query = await store.query("q1")
+    assert query is not None
+    assert (query.principal, query.rows, query.bytes_out) == ("7", 2**63 - 1, None)
 
 
 async def test_the_head_in_the_store_shows_a_removed_tail(store: Store, tmp_path: Path) -> None:
