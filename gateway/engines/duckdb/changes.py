@@ -107,8 +107,6 @@ class _Changes:
             fail("MISSING_SCHEMA_NAME", "Schema must be specified when session schema is not set", self.start)
         catalog, schema = self._schema_name([node.catalog, schema] if node.catalog else [schema])
         self._writable(catalog, schema)
-        if not self.analysis.catalogs.has_schema(catalog, schema):
-            fail("SCHEMA_NOT_FOUND", f"Schema '{schema}' does not exist", self.start)
         found = self.analysis.catalogs.relation(catalog, schema, node.name)
         if found is None:
             fail(
