@@ -193,10 +193,10 @@ async def test_on_a_terminal_the_live_screen_opens_and_q_leaves(running: Running
         env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "140", "LINES": "30"},
     )
     os.close(child)
-    seen = await asyncio.to_thread(read_until, parent, b"q-old")
+    seen = await asyncio.wait_for(asyncio.to_thread(read_until, parent, b"q-old"), 60)
     assert b"q-old" in seen
     os.write(parent, b"q")
-    await asyncio.to_thread(drain, parent)
+    await asyncio.wait_for(asyncio.to_thread(drain, parent), 60)
     assert await asyncio.wait_for(process.wait(), 30) == 0
     os.close(parent)
 

@@ -69,7 +69,10 @@ async def test_an_uncommitted_record_is_written_soon_by_itself(tmp_path: Path, s
     audit = AuditLog(tmp_path, "proxy-0", sync=sync)
     audit.open()
     audit.append(decided("q0"))
-    await asyncio.sleep(0.2)
+    for _ in range(500):
+        if query_ids(tmp_path):
+            break
+        await asyncio.sleep(0.01)
     assert query_ids(tmp_path) == ["q0"]
     await audit.close()
 

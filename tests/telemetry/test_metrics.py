@@ -127,10 +127,10 @@ def test_label_values_are_bounded() -> None:
 
 def test_a_resolved_child_costs_about_a_microsecond() -> None:
     child = Metrics(catalogue=BY_NAME).counter("test_events_total", kind="query")
-    started = time.perf_counter()
+    started = time.thread_time()
     for _ in range(20_000):
         child.inc()
-    assert (time.perf_counter() - started) / 20_000 < 10e-6
+    assert (time.thread_time() - started) / 20_000 < 10e-6
 
 
 def test_a_counter_follows_a_total_that_is_counted_elsewhere() -> None:
