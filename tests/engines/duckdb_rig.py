@@ -76,7 +76,9 @@ class Embedded:
 
 
 @contextmanager
-def serving(prepare: Callable[[Coordinator], None] | None = None, limits: ResultLimits | None = None) -> Iterator[int]:
+def serving(
+    prepare: Callable[[Coordinator], None] | None = None, limits: ResultLimits | None = None
+) -> Iterator[int]:
     """A coordinator on a port of its own, in a thread with its own loop, so that blocking clients can be used."""
     ready, stop = threading.Event(), asyncio.Event()
     found: dict[str, Any] = {}

@@ -160,7 +160,11 @@ def test_partial_cancel_ends_without_an_error(client: Client) -> None:
 def test_errors_have_their_place(client: Client) -> None:
     last = client.follow(client.start("select id,\n  nope\nfrom lmp"))[-1]
     error = last["error"]
-    assert (error["errorName"], error["errorCode"], error["errorType"]) == ("COLUMN_NOT_FOUND", 47, "USER_ERROR")
+    assert (error["errorName"], error["errorCode"], error["errorType"]) == (
+        "COLUMN_NOT_FOUND",
+        47,
+        "USER_ERROR",
+    )
     assert error["errorLocation"] == {"lineNumber": 2, "columnNumber": 3}
     assert error["failureInfo"]["errorLocation"] == error["errorLocation"]
     assert error["message"] == "line 2:3: Column 'nope' cannot be resolved"
@@ -180,7 +184,9 @@ def test_uris_follow_the_forwarded_headers(client: Client) -> None:
     assert document["infoUri"].startswith("https://lake.example.com:8443/ui/")
     extra["X_Forwarded_Port"] = "443"
     assert client.start("select 1", **extra)["nextUri"].startswith("https://lake.example.com/v1/")
-    assert client.start("select 1", X_Forwarded_Host="x/../<script>")["nextUri"].startswith("http://localhost/")
+    assert client.start("select 1", X_Forwarded_Host="x/../<script>")["nextUri"].startswith(
+        "http://localhost/"
+    )
 
 
 def test_info_names_the_coordinator(client: Client) -> None:
@@ -230,7 +236,18 @@ def connect(port: int, **more: Any) -> Any:
 
 def test_python_client_values_and_parameters(port: int) -> None:
     cursor = connect(port).cursor()
-    given = (1, "it's", 1.5, Decimal("1.25"), None, date(2020, 1, 1), True, datetime(2020, 1, 1, 1, 2, 3, 4), b"ab", [1, 2])
+    given = (
+        1,
+        "it's",
+        1.5,
+        Decimal("1.25"),
+        None,
+        date(2020, 1, 1),
+        True,
+        datetime(2020, 1, 1, 1, 2, 3, 4),
+        b"ab",
+        [1, 2],
+    )
     cursor.execute(f"select {', '.join('?' * len(given))}", given)
     assert tuple(cursor.fetchall()[0]) == given
 

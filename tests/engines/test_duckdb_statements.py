@@ -63,7 +63,12 @@ def test_types_that_duckdb_lacks_survive(embedded: Embedded) -> None:
 def test_create_table_as_takes_the_types_of_the_query(embedded: Embedded) -> None:
     found = embedded.run("create table t as select cast('a' as varchar(7)) v, 1.50 d, current_date x, 1 n")
     assert (found.update_type, found.rows) == ("CREATE TABLE", [[1]])
-    assert [row[1] for row in embedded.rows("describe t")] == ["varchar(7)", "decimal(3,2)", "date", "integer"]
+    assert [row[1] for row in embedded.rows("describe t")] == [
+        "varchar(7)",
+        "decimal(3,2)",
+        "date",
+        "integer",
+    ]
 
 
 def test_rows_are_counted(embedded: Embedded) -> None:
@@ -161,7 +166,9 @@ def test_views_keep_their_text_and_types(embedded: Embedded) -> None:
     assert embedded.run("select * from v").columns == [["b", "varchar(5)"], ["n", "bigint"]]
     assert embedded.rows("select * from v") == [["x", 2]]
     assert embedded.rows("show create view v")[0][0].endswith("AS\nselect b, count(*) n from t group by b")
-    assert embedded.rows("select table_name, table_type from information_schema.tables where table_schema = 'default'") == [
+    assert embedded.rows(
+        "select table_name, table_type from information_schema.tables where table_schema = 'default'"
+    ) == [
         ["t", "BASE TABLE"],
         ["v", "VIEW"],
     ]
@@ -203,7 +210,9 @@ def test_session_statements_answer_by_headers(embedded: Embedded) -> None:
     assert embedded.run("set time zone 'America/New_York'").headers == (
         ("X-Trino-Set-Session", "time_zone_id=America%2FNew_York"),
     )
-    assert embedded.rows("select current_timezone()", properties={"time_zone_id": "Asia/Tokyo"}) == [["Asia/Tokyo"]]
+    assert embedded.rows("select current_timezone()", properties={"time_zone_id": "Asia/Tokyo"}) == [
+        ["Asia/Tokyo"]
+    ]
 
 
 def test_prepared_statements_live_in_the_client(embedded: Embedded) -> None:
@@ -212,7 +221,9 @@ def test_prepared_statements_live_in_the_client(embedded: Embedded) -> None:
     prepared = {"p": "select ? + 1, ?"}
     assert embedded.rows("execute p using 41, 'x'", prepared=prepared) == [[42, "x"]]
     assert embedded.rows("describe input p", prepared=prepared) == [[0, "unknown"], [1, "unknown"]]
-    assert embedded.run("deallocate prepare p", prepared=prepared).headers == (("X-Trino-Deallocated-Prepare", "p"),)
+    assert embedded.run("deallocate prepare p", prepared=prepared).headers == (
+        ("X-Trino-Deallocated-Prepare", "p"),
+    )
 
 
 def test_question_marks_count_in_the_order_of_the_text(embedded: Embedded) -> None:
@@ -221,19 +232,21 @@ def test_question_marks_count_in_the_order_of_the_text(embedded: Embedded) -> No
 
 
 def test_transactions(embedded: Embedded) -> None:
-    (_, transaction), = embedded.run("start transaction", transaction="NONE").headers
+    ((_, transaction),) = embedded.run("start transaction", transaction="NONE").headers
     embedded.run("create table t (a integer)", transaction=transaction)
     embedded.run("insert into t values (1)", transaction=transaction)
     assert embedded.rows("select * from t", transaction=transaction) == [[1]]
     assert embedded.error("select * from t")[0] == "TABLE_NOT_FOUND"
     assert embedded.error("select 1", transaction=transaction, user="mallory")[0] == "UNKNOWN_TRANSACTION"
-    assert embedded.run("rollback", transaction=transaction).headers == (("X-Trino-Clear-Transaction-Id", "true"),)
+    assert embedded.run("rollback", transaction=transaction).headers == (
+        ("X-Trino-Clear-Transaction-Id", "true"),
+    )
     assert embedded.error("select * from t")[0] == "TABLE_NOT_FOUND"
     assert embedded.error("commit", transaction=transaction)[0] == "UNKNOWN_TRANSACTION"
 
 
 def test_a_read_only_transaction_refuses_changes(embedded: Embedded) -> None:
-    (_, transaction), = embedded.run("start transaction read only", transaction="NONE").headers
+    ((_, transaction),) = embedded.run("start transaction read only", transaction="NONE").headers
     assert embedded.error("create table t (a integer)", transaction=transaction)[0] == "READ_ONLY_VIOLATION"
 
 
@@ -273,7 +286,9 @@ def test_information_schema_sees_everything(embedded: Embedded) -> None:
 
 
 def test_a_client_without_parametric_datetime_sees_milliseconds(embedded: Embedded) -> None:
-    found = embedded.run("select timestamp '2020-01-01 00:00:00.123789', time '01:02:03'", capabilities=frozenset())
+    found = embedded.run(
+        "select timestamp '2020-01-01 00:00:00.123789', time '01:02:03'", capabilities=frozenset()
+    )
     assert found.rows == [["2020-01-01 00:00:00.124", "01:02:03"]]
 
 

@@ -49,12 +49,16 @@ def comparable(case: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if not case.get("gap")], ids=lambda case: case["sql"][:80])
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if not case.get("gap")], ids=lambda case: case["sql"][:80]
+)
 def test_as_trino(embedded: Embedded, case: dict[str, Any]) -> None:
     assert comparable(answer(embedded, case) | {"sql": case["sql"]}) == comparable(case)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.get("gap")], ids=lambda case: case["sql"][:80])
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.get("gap")], ids=lambda case: case["sql"][:80]
+)
 def test_known_gaps_are_still_gaps(embedded: Embedded, case: dict[str, Any]) -> None:
     found = comparable(answer(embedded, case) | {"sql": case["sql"]})
     assert found != comparable(case), "it agrees with Trino now: take the gap mark away"
