@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 START_S = 90.0
-STOP_S = 20.0
+STOP_S = 60.0
 
 
 def free_port() -> int:
