@@ -93,13 +93,14 @@ class Asking:
                 HTTP_LENGTH_REQUIRED,
                 "The Transfer-Encoding is not chunked and there is no Content-Length header for POST request",
             )
-        asked = self._asked = parse_request(request.method, request.query, headers, options)
+        modern = request.version == (1, 1)
+        asked = self._asked = parse_request(request.method, request.query, headers, options, http_11=modern)
         self._client_id = asked.query_id
         principal = await self._authenticate(asked)
         if asked.boundary is None or not request.body.has_body:
             return asked, None, principal
         form = await self._read_form(asked, asked.boundary)
-        asked = parse_request(request.method, request.query, headers, options, form)
+        asked = parse_request(request.method, request.query, headers, options, form, http_11=modern)
         if asked.user != self._asked.user or asked.password != self._asked.password:
             raise WireError(
                 AUTHENTICATION_FAILED, "Authentication failed: log-in data inside a form is not accepted"

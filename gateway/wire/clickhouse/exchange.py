@@ -35,6 +35,7 @@ _ID_ERRORS = frozenset({"216", "372", "373"})
 _TEXT_FORMATS = frozenset({"TSV", "TabSeparated", "CSV", "JSON", "JSONCompact", "JSONEachRow", "Pretty",
                            "PrettyCompact", "PrettySpace", "Vertical", "TSVWithNames", "TSVWithNamesAndTypes",
                            "TabSeparatedWithNames", "TabSeparatedWithNamesAndTypes", "Values"})  # fmt: skip
+_PROGRESS = "send_progress_in_http_headers"
 _MAX_NAMED_IDS = 64 * 1024
 # An engine says these before it knows who asks: our own credentials are wrong, not the client's.
 _LOGIN_ERRORS = frozenset({"192", "193", "194", "516"})
@@ -63,7 +64,7 @@ class Exchange:
         client_host: str,
         extra: list[tuple[str, str]],
     ) -> None:
-        self._edge, self._options, self._supervisor = shared.edge, shared.options, shared.supervisor
+        self._shared, self._edge, self._options = shared, shared.edge, shared.options
         self._query, self._plan = work.query, work.plan
         self._asked, self._gathered, self._tables = work.asked, work.gathered, work.tables
         self._namespace, self._responder = work.namespace, responder
@@ -99,7 +100,12 @@ class Exchange:
         finally:
             self._waiting = None
         self._response = response
-        await self._relay(response)
+        try:
+            await self._relay(response)
+        except asyncio.CancelledError:  # the gateway stops: nobody would read the rest
+            self._stop_engine()
+            self._query.finish(Outcome.CANCELLED)
+            raise
 
     async def _dispatch(self, text: str, exclude: frozenset[str]) -> UpstreamResponse:
         while True:
@@ -148,7 +154,8 @@ class Exchange:
 
     async def _send(self, backend: Backend, request: UpstreamRequest) -> UpstreamResponse:
         self._sent = True
-        wants_progress = any(n == "send_progress_in_http_headers" for n, _ in self._asked.settings)
+        # HTTP/1.0 has no head that is sent in parts; elsewhere it costs a write for each part.
+        wants_progress = self._asked.http_11 and any(n == _PROGRESS for n, _ in self._asked.settings)
         return await backend.pool.request(
             request.method,
             request.target,
@@ -197,7 +204,7 @@ class Exchange:
         )
         self._count(response, result.bytes)
         if result.complete:
-            self._settle(code, tail.bytes() if code else b"")
+            self._settle(code, tail.bytes() if code and not self._encoded(response) else b"")
         elif result.client_gone:
             self._stop_engine()
             self._query.finish(Outcome.DISCONNECTED)
@@ -205,7 +212,7 @@ class Exchange:
             self._cut(response, tail, str(result.error))
 
     def _names_ids(self, response: UpstreamResponse, code: str | None) -> bool:
-        if "Content-Encoding" in response.headers or self._asked.native_answer:
+        if self._encoded(response):
             return False
         if code is not None:
             return code in _ID_ERRORS
@@ -213,6 +220,9 @@ class Exchange:
             self._plan.kind is StatementKind.KILL
             and response.headers.get("X-ClickHouse-Format") in _TEXT_FORMATS
         )
+
+    def _encoded(self, response: UpstreamResponse) -> bool:
+        return self._asked.native_answer or "Content-Encoding" in response.headers
 
     async def _relay_named(
         self, response: UpstreamResponse, headers: list[tuple[str, str]], code: str | None
@@ -265,7 +275,7 @@ class Exchange:
             return
         self._cancelled = True
         if self._sent and self._backend is not None:
-            self._supervisor.spawn(self._kill_then_insist(self._backend), f"cancel-{self._query.id}")
+            self._shared.spawn_kill(self._kill_then_insist(self._backend), self._query.id)
         elif self._waiting is not None:
             self._waiting.cancel()
 
@@ -292,7 +302,7 @@ class Exchange:
 
     def _stop_engine(self) -> None:
         if self._sent and self._backend is not None:
-            self._supervisor.spawn(self._kill(self._backend), f"kill-{self._query.id}")
+            self._shared.spawn_kill(self._kill(self._backend), self._query.id)
 
     async def _kill(self, backend: Backend) -> None:
         await kill.kill(

@@ -72,6 +72,7 @@ class ClickHouseRequest:
     accept_encoding: str = ""
     origin: bool = False
     trace: str | None = None
+    http_11: bool = True
 
 
 def parse_request(
@@ -80,6 +81,8 @@ def parse_request(
     headers: Headers,
     options: ClickHouseOptions,
     form: Form | None = None,
+    *,
+    http_11: bool = True,
 ) -> ClickHouseRequest:
     """Read URL and headers, and the multipart body once it was read.
 
@@ -149,6 +152,7 @@ def parse_request(
         accept_encoding=", ".join(headers.get_all("Accept-Encoding")),
         origin="Origin" in headers,
         trace=_trace(headers),
+        http_11=http_11,
     )
 
 

@@ -29,8 +29,8 @@ class ClickHouseWire:
         self._shared = Shared(edge, options, Namespaces(options.id_key), Supervisor("clickhouse-wire"))
 
     async def close(self) -> None:
-        """Stop what still runs in the background."""
-        await self._shared.supervisor.close()
+        """After the server was closed: let KILLs reach their engines, bounded, and end."""
+        await self._shared.close()
 
     async def handle(self, request: Request, responder: Responder) -> None:
         """Answer one request."""

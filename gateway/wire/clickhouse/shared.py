@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
 
 from gateway.core.decision import EngineKind
 from gateway.core.tasks import Supervisor
@@ -19,6 +21,19 @@ class Shared:
     options: ClickHouseOptions
     namespaces: Namespaces
     supervisor: Supervisor
+    _kills: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def spawn_kill(self, work: Coroutine[None, None, None], query_id: str) -> None:
+        """Stop a query in the background; `close` waits for it."""
+        task = self.supervisor.spawn(work, f"kill-{query_id}")
+        self._kills.add(task)
+        task.add_done_callback(self._kills.discard)
+
+    async def close(self) -> None:
+        """Let KILLs that were begun reach their engines, bounded, then end."""
+        if self._kills:
+            await asyncio.wait(list(self._kills), timeout=self.options.kill_timeout_s)
+        await self.supervisor.close()
 
     def clickhouse_backends(self) -> list[Backend]:
         """Backends that speak this wire."""

@@ -96,6 +96,23 @@ async def running_now(rig: Rig) -> list[str]:
     return [] if query is None or query.engine_id is None else await running(rig, query.engine_id)
 
 
+async def test_what_runs_ends_with_the_gateway(rig: Rig) -> None:
+    for sql in (SLOW, "SELECT count() FROM numbers(100000000000) WHERE sipHash64(number) = 1"):
+        mine = "stop-" + uuid.uuid4().hex
+        await _open(rig, sql, f"query_id={mine}")
+        assert await eventually(lambda mine=mine: _is(running(rig, mine)))
+    await rig.server.close()
+    await rig.wire.close()
+    assert await eventually(lambda: _is(running(rig, "stop-"), False), 2)
+    assert {query.outcome for query in rig.edge.queries} <= {Outcome.CANCELLED, Outcome.DISCONNECTED}
+
+
+async def test_progress_over_http_10(rig: Rig) -> None:
+    asked = b"GET /?query=SELECT+1&send_progress_in_http_headers=1&wait_end_of_query=1 HTTP/1.0\r\n\r\n"
+    answer = await rig.ask.raw(asked)
+    assert (answer.status, answer.body) == (200, b"1\n")
+
+
 async def test_a_big_answer_in_flat_memory(rig: Rig) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     reader, writer = await _open(rig, "SELECT repeat('x', 1000) FROM numbers(100000) FORMAT RowBinary")
