@@ -345,7 +345,10 @@ def _seen_from(with_: exp.With, element: exp.Expr, dialect: Wire) -> list[exp.Ex
     Trino: those before it, and itself under RECURSIVE. ClickHouse also those after it (26.7).
     """
     elements = list(with_.expressions)
-    at = next(index for index, each in enumerate(elements) if each is element)
+    at = next((index for index, each in enumerate(elements) if each is element), None)
+    if at is None:
+        # Trino's inline functions stand in the WITH, too; they see no tables.
+        return []
     seen = elements[:at] + (elements[at + 1 :] if dialect is Wire.CLICKHOUSE else [])
     return [*seen, element] if with_.args.get("recursive") else seen
 
