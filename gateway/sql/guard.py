@@ -49,6 +49,11 @@ class Bounds:
     depth: int
 
 
+def is_inline(bounds: Bounds, limits: SqlLimits = DEFAULT_LIMITS) -> bool:
+    """Whether the statement is small enough to be decided in the event loop's own process."""
+    return bounds.bytes <= limits.inline_bytes and bounds.tokens <= limits.inline_tokens
+
+
 def guard(text: str, dialect: Wire, limits: SqlLimits = DEFAULT_LIMITS) -> Bounds | Refusal:
     """Measure `text`, or refuse it with TOO_LARGE, TOO_COMPLEX or SYNTAX and a position."""
     size = _size(text)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.core.decision import Refusal, RefusalCode
 from gateway.core.statement import Position, Wire
-from gateway.sql.guard import Bounds, guard
+from gateway.sql.guard import Bounds, guard, is_inline
 from gateway.sql.lexer import TokenKind, position_at, tokens
 from gateway.sql.limits import SqlLimits
 
@@ -151,3 +151,9 @@ def test_any_text_gets_an_answer_and_tokens_cover_it(text: str, dialect: Wire) -
 
 def test_positions_count_characters_from_one() -> None:
     assert position_at("a\nb\u00e9c", 4) == Position(2, 3)
+
+
+def test_big_statements_go_to_a_child() -> None:
+    assert is_inline(Bounds(8_192, 2_000, 1))
+    assert not is_inline(Bounds(8_193, 1, 1))
+    assert not is_inline(Bounds(1, 2_001, 1))
