@@ -7,6 +7,7 @@ Until then it may be registered on another backend without any risk of running t
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,10 +19,12 @@ from gateway.wire.trino import errors
 from gateway.wire.trino.errors import Failure, failure_of
 from gateway.wire.trino.options import TrinoOptions
 from gateway.wire.trino.registry import Live, Registry, Replay
-from gateway.wire.trino.relay import BadReply, Created, read_created
+from gateway.wire.trino.relay import BadReply, Created, in_words, read_created
 from gateway.wire.trino.request import ClientRequest, Forwarded, upstream_headers
 from gateway.wire.trino.transactions import TransactionIds, UnknownTransaction
 from gateway.wire.trino.uris import suffix_of
+
+log = logging.getLogger(__name__)
 
 BACKEND_ERRORS = "gateway_backend_errors_total"
 _REJECTED_LIMIT = 4_096
@@ -177,10 +180,9 @@ class Dispatcher:
                 if response.status != 200:
                     await _rejected(backend.name, response.status, await response.read(_REJECTED_LIMIT))
                 return await read_created(response, lambda given: self.wrap(given, backend))
-        except UpstreamError as error:
-            raise Elsewhere(f"{backend.name}: {error}") from None
-        except BadReply as bad:
-            raise Elsewhere(f"{backend.name} {bad}") from None
+        except (UpstreamError, BadReply) as problem:
+            log.warning("backend %s did not take a statement: %s", backend.name, problem)
+            raise Elsewhere(f"{backend.name} {in_words(problem)}") from None
         except InvalidHeader:
             text = "A value of the request cannot be sent in an HTTP header; remove what is not printable."
             raise CannotRun(_failure(errors.GENERIC_USER_ERROR, text)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from gateway.core.decision import IDENTITY, Plan, PositionMap
 from gateway.core.tasks import Supervisor
@@ -17,11 +18,13 @@ from gateway.wire.trino.options import TrinoOptions
 from gateway.wire.trino.origin import OriginRules, base_url
 from gateway.wire.trino.pages import PageFacts
 from gateway.wire.trino.registry import Live, Registry
-from gateway.wire.trino.relay import BadReply, Created, PageCall, Relayed, accepts_gzip, ask, relay
+from gateway.wire.trino.relay import BadReply, Created, PageCall, Relayed, accepts_gzip, ask, in_words, relay
 from gateway.wire.trino.replies import send_created, send_failure, send_text, try_again
 from gateway.wire.trino.request import Forwarded, traceparent_of
 from gateway.wire.trino.settling import lost_outcome, settle_page
 from gateway.wire.trino.uris import BadUri, Page, page_of_uri, page_query
+
+log = logging.getLogger(__name__)
 
 _RETRY_PAUSE_S = 0.2
 _TAIL_EVERY_S = 1.0
@@ -192,6 +195,7 @@ class Paging:
     ) -> None:
         """The backend does not answer for this query any more: say so in the client's own terms."""
         self._edge.count(BACKEND_ERRORS, {"backend": backend.name, "event": "page"})
+        log.warning("backend %s lost query %s: %s", backend.name, page.engine_id, problem)
         outcome = Outcome.FAILED if live is None else lost_outcome(live)
         failure = _lost_failure(backend, problem, outcome)
         if live is not None:
@@ -215,7 +219,8 @@ def _next_page(facts: PageFacts, live: Live) -> Page | None:
 
 
 def _lost_failure(backend: Backend, problem: UpstreamError | BadReply | None, outcome: Outcome) -> Failure:
-    text = f"Backend {backend.name}, which ran this query, cannot go on with it: {problem}. "
+    reason = in_words(problem) if problem is not None else "is gone"
+    text = f"Backend {backend.name}, which ran this query, {reason}. "
     if outcome is Outcome.UNKNOWN:
         text += "Whether the statement took effect is unknown; look before you run it again."
     else:

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 import orjson
 
 from gateway.core.decision import IDENTITY, PositionMap
-from gateway.wire.http.client import UpstreamError, UpstreamPool, UpstreamResponse
+from gateway.wire.http.client import (
+    ConnectFailed,
+    PoolFull,
+    UpstreamError,
+    UpstreamPool,
+    UpstreamResponse,
+    UpstreamTimeout,
+)
 from gateway.wire.http.message import BodyTooLarge, Headers
 from gateway.wire.http.responder import Responder
 from gateway.wire.trino.errors import map_error_back
@@ -102,6 +109,21 @@ class Relayed:
     bytes: int
     complete: bool = True
     error: UpstreamError | None = None
+
+
+def in_words(problem: UpstreamError | BadReply) -> str:
+    """What is wrong with a backend, for clients: the error's own text names addresses inside our network."""
+    match problem:
+        case PoolFull():
+            return "has no free connection"
+        case ConnectFailed():
+            return "cannot be reached"
+        case UpstreamTimeout():
+            return "does not answer"
+        case UpstreamError():
+            return "broke the connection"
+        case _:
+            return str(problem)
 
 
 async def ask(pool: UpstreamPool, call: PageCall, timeout_s: float) -> UpstreamResponse:
