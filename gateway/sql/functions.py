@@ -23,7 +23,14 @@ _SYNTAX = (
 )
 """Functions to sqlglot, plain syntax to the engines."""
 
-_NAMED = (exp.Anonymous, exp.AnonymousAggFunc, exp.UserDefinedFunction)
+_NAMED = (
+    exp.Anonymous,
+    exp.AnonymousAggFunc,
+    exp.CombinedAggFunc,
+    exp.ParameterizedAgg,
+    exp.CombinedParameterizedAgg,
+    exp.UserDefinedFunction,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +54,8 @@ def functions(parsed: Parsed) -> tuple[FunctionUse, ...]:
 def _of_tree(tree: exp.Expr, parsed: Parsed) -> Iterator[FunctionUse]:
     for node in tree.find_all(exp.Func):
         if isinstance(node, _SYNTAX) and not isinstance(node, _NAMED):
+            continue
+        if isinstance(node, exp.If) and isinstance(node.parent, exp.Case):
             continue
         name, qualified = _name(node)
         if parsed.dialect is Wire.TRINO:
