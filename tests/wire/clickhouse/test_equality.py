@@ -64,6 +64,7 @@ VOLATILE = {
     "x-clickhouse-query-id",
     "x-clickhouse-summary",
     "x-clickhouse-exception-tag",
+    "x-gateway-query-id",
 }
 
 
