@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 
 import typer
@@ -16,6 +17,8 @@ from gateway.cli.common import (
     print_json,
     settings_or_exit,
 )
+from gateway.settings import Settings
+from gateway.store.audit_chain import Link
 
 app = typer.Typer(help="The audit record.", no_args_is_help=True)
 
@@ -24,9 +27,13 @@ app = typer.Typer(help="The audit record.", no_args_is_help=True)
 def verify(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Follow the hash chain of every process's segments to the first broken link, if there is one."""
     from gateway.admin.contract import AuditVerified
+    from gateway.runtime.state import StateDir, audit_key
     from gateway.store.audit_verify import verify as verify_chain
 
-    report = AuditVerified.of(verify_chain(settings_or_exit(config).audit.directory))
+    settings = settings_or_exit(config)
+    key = audit_key(settings, StateDir.open(settings))
+    anchors = asyncio.run(_anchors(settings, key))
+    report = AuditVerified.of(verify_chain(settings.audit.directory, key=key, anchors=anchors))
     if as_json:
         print_json(asdict(report))
     elif report.ok:
@@ -39,3 +46,25 @@ def verify(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
         err.print(f"{report.lost} records could not be written at the time; the chain says so itself")
     if not report.ok:
         raise typer.Exit(FAILED)
+
+
+async def _anchors(settings: Settings, key: bytes) -> list[tuple[str, Link]]:
+    """What the store remembers of the chain, so that a replaced directory shows too; none without a store."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from gateway.runtime.process import store_url
+    from gateway.store.audit_ingest import AuditIngest
+    from gateway.store.migrate import SchemaError
+    from gateway.store.store import Store
+
+    try:
+        store = await Store.open(store_url(settings), migrate=False)
+    except (SQLAlchemyError, OSError, SchemaError) as error:
+        err.print(
+            f"the store is not readable ({type(error).__name__}); checking the files alone", style="yellow"
+        )
+        return []
+    try:
+        return await AuditIngest(store, settings.audit.directory, key=key).anchors()
+    finally:
+        await store.close()

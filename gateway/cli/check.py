@@ -25,14 +25,16 @@ def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) ->
 
 
 def _rule_problems(config: object) -> list[Problem]:
+    from gateway.identity.generation import identity_problems
     from gateway.runtime.parts import snapshot_parts
 
     try:
         settings = load_settings(config)  # type: ignore[arg-type]
     except SettingsError:
         return []  # reported by the settings themselves
+    found = list(identity_problems(settings.identity))
     try:
         snapshot_parts(settings)
     except SettingsError as error:
-        return list(error.problems)
-    return []
+        found += error.problems
+    return found

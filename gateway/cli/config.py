@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gateway.cli.common import DEFAULT_CONFIG, ConfigOption, fail, out, settings_or_exit
-from gateway.settings import Settings, redacted
+from gateway.settings import redacted
 
 app = typer.Typer(help="The settings.", no_args_is_help=True)
 
@@ -23,7 +22,9 @@ def show(config: ConfigOption = DEFAULT_CONFIG) -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the settings, for editors."""
-    typer.echo(json.dumps(Settings.model_json_schema(), indent=2))
+    from gateway.settings.reference import schema_text
+
+    typer.echo(schema_text(), nl=False)
 
 
 @app.command()

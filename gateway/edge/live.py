@@ -152,6 +152,7 @@ class LiveEdge:
                     principal, tiers, self.limits.queue_seconds if wait is None else wait
                 )
         except AdmissionRefused as error:
+            self.count("gateway_queue_refused_total", {"group": plan.group})
             raise Refused(_admission_refusal(error, plan)) from error
         query.admitted(name)
         backend = self._backends.get(name)

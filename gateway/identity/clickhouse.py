@@ -86,9 +86,10 @@ def _utf8(headers: HeaderView, name: str) -> str | None:
 
 
 def _by_password(user: str, password: str, certificate: bytes | None, peer: str) -> Credentials:
+    """Without a password a name is only a claim, as `X-Trino-User` alone is: no proof to check or to guess."""
     name = _named(user)
-    if not password and name is None:
-        return Credentials(certificate=certificate, peer=peer)
+    if not password:
+        return Credentials(certificate=certificate, act_as=name, peer=peer)
     return Credentials(user=name or "default", password=checked_password(password), peer=peer)
 
 

@@ -221,7 +221,10 @@ class ProcessAdmin:
 
     async def verify_audit(self) -> Report:
         """See `AdminBackend.verify_audit`."""
-        return await asyncio.to_thread(verify, self._process.settings.audit.directory)
+        process = self._process
+        anchors = await process.audit_anchors()
+        directory, key = process.settings.audit.directory, process.audit_key
+        return await asyncio.to_thread(lambda: verify(directory, key=key, anchors=anchors))
 
     async def record(self, action: AdminAction) -> None:
         """See `AdminBackend.record`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import ssl
+from collections import Counter
 from dataclasses import dataclass
 
 from gateway.core.statement import Wire
@@ -84,6 +85,10 @@ class Doors:
             wire = ClickHouseWire(self._edge, self._clickhouse(settings, listener))
         files = build.tls_files(listener)
         server = HttpServer(wire.handle, build.server_limits(settings), name=listener.name)
+        labels = {"wire": listener.wire.value}
+        server.on_refused = lambda bad: self._edge.count(
+            "gateway_http_rejected_total", {**labels, "code": str(bad.status)}
+        )
         return Door(listener, wire, server, ReloadingTls(files) if files is not None else None)
 
     def _clickhouse(self, settings: Settings, listener: Listener) -> ClickHouseOptions:
@@ -95,6 +100,13 @@ class Doors:
             settings=SettingsPolicy(frozenset(chosen.settings_allowed), unknown=unknown),
             external_data=chosen.external_data == "allow",
         )
+
+    def connections(self) -> Counter[Wire]:
+        """Open client connections by wire."""
+        found: Counter[Wire] = Counter()
+        for door in self.doors:
+            found[door.listener.wire] += door.server.connections
+        return found
 
     def reload(self, settings: Settings) -> None:
         """Take up replaced certificates; say what needs a restart."""

@@ -29,6 +29,8 @@ class QueryLedger:
     def decided(self, query: LiveQuery) -> None:
         """See `Ledger.decided`."""
         self._audit.append(_decided(query))
+        result = "hit" if query.decided.cached else "miss"
+        self._metrics.counter("gateway_cache_requests_total", cache="decision", result=result).inc()
         if self.history is not None:
             self._offer_texts(self.history, query)
 
@@ -64,6 +66,8 @@ class QueryLedger:
                 total_ms=_ms(end.total_s),
             )
         )
+        if end.error_text and self.history is not None:
+            self.history.offer(StatementText(query.id, TextPart.ERROR, end.error_text, time.time()))
         self._measure(query, end)
 
     def _measure(self, query: LiveQuery, end: Settlement) -> None:

@@ -7,22 +7,27 @@ import base64
 import binascii
 import logging
 import time
+from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import __version__
+from gateway.core.statement import Wire
 from gateway.core.tasks import Supervisor
 from gateway.engines.embedded import EmbeddedEngine
+from gateway.metadata.model import Catalogue
 from gateway.runtime import build
 from gateway.runtime.proxy import ONLY, Place, Proxy
-from gateway.runtime.state import StateDir
+from gateway.runtime.state import StateDir, audit_key
 from gateway.settings import Settings
 from gateway.store.audit import AuditLog
+from gateway.store.audit_chain import Link
 from gateway.store.audit_ingest import AuditIngest
 from gateway.store.audit_records import ConfigReload
 from gateway.store.history import HistoryWriter
+from gateway.store.measure import measure_state
 from gateway.store.store import Retention, Store
 from gateway.store.vault import Vault
 from gateway.telemetry.exchange import Collector, SnapshotSocket
@@ -43,15 +48,18 @@ class GatewayProcess:
         self.place = place
         self.state = StateDir.open(settings)
         self.metrics = Metrics(f"proxy-{place.index}")
+        self.audit_key = audit_key(settings, self.state)
         self.audit = AuditLog(
             settings.audit.directory,
             f"proxy-{place.index}",
             sync=settings.audit.sync,
             on_failure=settings.audit.on_failure,
+            key=self.audit_key,
         )
         self.supervisor = Supervisor(f"process-{place.index}")
         self.store: Store | None = None
         self.history: HistoryWriter | None = None
+        self._ingest: AuditIngest | None = None
         self.engines: list[EmbeddedEngine] = []
         self.proxy: Proxy | None = None
         self.serving = False
@@ -148,7 +156,7 @@ class GatewayProcess:
         """Open the store when it is there: serving does not wait for it, since the audit is on disk."""
         while self.store is None:
             try:
-                self.store = await Store.open(self._store_url())
+                self.store = await Store.open(store_url(self.settings))
             except (SQLAlchemyError, OSError) as error:
                 log.warning(
                     "store not reachable, history waits in the audit's files: %s", type(error).__name__
@@ -168,17 +176,15 @@ class GatewayProcess:
             if self.proxy is not None:
                 self.proxy.ledger.history = self.history
         if self.does_chores:
-            ingest = AuditIngest(self.store, self.settings.audit.directory)
+            ingest = self._ingest = AuditIngest(
+                self.store, self.settings.audit.directory, key=self.audit_key, on_problem=self._chain_broken
+            )
             self.supervisor.spawn(ingest.run(), "audit-ingest")
             self.supervisor.spawn(self._prune(self.store, ingest), "prune")
 
-    def _store_url(self) -> str:
-        store = self.settings.store
-        if store.password is None:
-            return store.url
-        scheme, _, rest = store.url.partition("://")
-        user, at, host = rest.rpartition("@")
-        return f"{scheme}://{user}:{_quoted(store.password.reveal())}{at}{host}"
+    def _chain_broken(self, problem: str) -> None:
+        log.error("audit: %s", problem)
+        self.metrics.count("gateway_audit_chain_breaks_total")
 
     def encryption_keys(self) -> list[bytes]:
         """The key of statement texts; none where it is not configured. Raises ValueError for a bad one."""
@@ -189,6 +195,10 @@ class GatewayProcess:
             return [base64.b64decode(reference.reveal(), validate=True)]
         except binascii.Error as error:
             raise ValueError("store.encryption_key: expected 32 bytes in base64") from error
+
+    async def audit_anchors(self) -> list[tuple[str, Link]]:
+        """Positions of the chain that the store remembers; none while it is away."""
+        return [] if self._ingest is None else await self._ingest.anchors()
 
     async def _prune(self, store: Store, ingest: AuditIngest) -> None:
         while True:
@@ -210,7 +220,29 @@ class GatewayProcess:
             lag = max(0.0, time.perf_counter() - before - 1.0)
             metrics.set("gateway_event_loop_lag_seconds", lag, {"process": process})
             metrics.set("gateway_memory_bytes", _resident_bytes(), {"process": process})
-            metrics.set("gateway_audit_healthy", float(self.audit.healthy))
+            metrics.advance("gateway_cpu_seconds_total", time.process_time(), {"process": process})
+            measure_state(metrics, self.audit, self.history)
+            self._measure_queries()
+
+    def _measure_queries(self) -> None:
+        assert self.proxy is not None
+        metrics, live = self.metrics, list(self.proxy.edge.live())
+        waiting = Counter(q.plan.group for q in live if q.plan is not None and q.seen.state == "queued")
+        for group in {backend.options.group for backend in self.proxy.backends.all()}:
+            metrics.set("gateway_queue_depth", waiting[group], {"group": group})
+        now = time.time()
+        for group, known in self.proxy.snapshots.current[Catalogue].groups.items():
+            metrics.set("gateway_metadata_age_seconds", now - known.loaded_at, {"group": group})
+        for wire, count in self.proxy.doors.connections().items():
+            metrics.set("gateway_connections", count, {"wire": wire.value})
+        running = Counter(query.statement.wire for query in live)
+        for wire in Wire:
+            metrics.set("gateway_queries_running", running[wire], {"wire": wire.value})
+        on_backend = Counter(query.granted for query in live)
+        for backend in self.proxy.backends.all():
+            label = {"backend": backend.name}
+            metrics.set("gateway_backend_running", on_backend[backend.name], label)
+            metrics.set("gateway_backend_draining", float(backend.draining), label)
 
     def readiness(self) -> dict[str, str | None]:
         """Name of each thing that new queries need, and what is wrong with it (None: it is well)."""
@@ -224,6 +256,16 @@ class GatewayProcess:
             "backends": None if up else "no backend is healthy",
             "audit": "cannot be written" if audit_needed and not self.audit.healthy else None,
         }
+
+
+def store_url(settings: Settings) -> str:
+    """The store's URL with its password put in; never to be logged."""
+    store = settings.store
+    if store.password is None:
+        return store.url
+    scheme, _, rest = store.url.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}://{user}:{_quoted(store.password.reveal())}{at}{host}"
 
 
 def _quoted(secret: str) -> str:

@@ -88,3 +88,8 @@ def shared_key(settings: Settings, state: StateDir) -> bytes:
 def derived(key: bytes, purpose: str) -> bytes:
     """A key for one purpose, so that no two uses share one."""
     return hashlib.blake2b(purpose.encode(), key=key, digest_size=32).digest()
+
+
+def audit_key(settings: Settings, state: StateDir) -> bytes:
+    """Keys the audit's hash chain, so that who can write its files cannot forge it. Raises StateUnusable."""
+    return derived(shared_key(settings, state), "audit chain")

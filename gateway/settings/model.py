@@ -80,7 +80,7 @@ class Settings(Section):
         return next((b for b in self.backends if b.name == name), None)
 
     def feature_modes(self) -> Modes:
-        """The modes as the core knows them; governance among them, under `policy`."""
+        """The modes as the core knows them; governance among them, under `governance`."""
         rules = {name: tuple(rule.as_rule() for rule in entry) for name, entry in self.modes.items()}
-        rules.setdefault("policy", (ModeRule(self.governance.mode),))
+        rules.setdefault("governance", (ModeRule(self.governance.mode),))
         return Modes(rules, version=self.digest)

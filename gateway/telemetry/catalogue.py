@@ -70,7 +70,6 @@ QUERIES = (
     _histogram("gateway_request_seconds", "Arrival of a query to its last byte.", REQUEST_BUCKETS, "wire"),
     _histogram("gateway_first_byte_seconds", "Arrival to first byte of a result.", REQUEST_BUCKETS, "wire"),
     _counter("gateway_bytes_total", "Bytes exchanged with clients.", "wire", "direction"),
-    _counter("gateway_http_requests_total", "HTTP requests of any purpose, by status class.", "wire", "code"),
     _counter("gateway_http_rejected_total", "Requests refused as malformed or too large.", "wire", "code"),
     _gauge("gateway_connections", "Open client connections.", "wire"),
 )
@@ -82,7 +81,6 @@ ENGINES = (
     ),
     _gauge("gateway_backend_running", "Queries of this gateway on the backend.", "backend"),
     _counter("gateway_backend_errors_total", "Failures to reach or use a backend.", "backend", "event"),
-    _histogram("gateway_backend_probe_seconds", "Time of a health probe.", REQUEST_BUCKETS, "backend"),
     _gauge("gateway_queue_depth", "Queries waiting for a slot.", "group"),
     _histogram("gateway_queue_seconds", "Time that queries waited for a slot.", REQUEST_BUCKETS, "group"),
     _counter("gateway_queue_refused_total", "Queries refused because a queue was full.", "group"),
@@ -90,10 +88,7 @@ ENGINES = (
 
 DECISIONS = (
     _counter("gateway_cache_requests_total", "Look-ups in a cache, by result.", "cache", "result"),
-    _gauge("gateway_cache_entries", "Entries held by a cache.", "cache"),
-    _counter("gateway_feature_fallbacks_total", "Times that a feature fell back to the safe way.", "feature"),
     _counter("gateway_decide_killed_total", "Decisions ended because they took too long."),
-    _counter("gateway_cost_unpriced_total", "Statements whose cost could not be estimated.", "engine"),
 )
 
 IDENTITY = (
@@ -114,10 +109,7 @@ STATE = (
         across=Across.MAX,
     ),
     _gauge("gateway_dependency_up", "1 while a dependency answers.", "dependency", across=Across.MIN),
-    _counter("gateway_metadata_refresh_total", "Refreshes of metadata, by result.", "backend", "result"),
-    _gauge(
-        "gateway_metadata_age_seconds", "Age of the oldest metadata in use.", "backend", across=Across.MAX
-    ),
+    _gauge("gateway_metadata_age_seconds", "Age of the metadata in use.", "group", across=Across.MAX),
     _counter("gateway_audit_records_total", "Audit records written."),
     _counter("gateway_audit_failures_total", "Writes of the audit that failed."),
     _counter("gateway_audit_lost_total", "Audit records lost while the disk was away."),

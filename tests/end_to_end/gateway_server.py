@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -14,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 
 START_S = 90.0
 STOP_S = 60.0
@@ -66,7 +66,7 @@ class GatewayServer:
             **self.settings,
             **sections,
         }
-        self.config.write_text(yaml.safe_dump(whole, sort_keys=False))
+        self.config.write_text(json.dumps(whole, indent=2))  # JSON is YAML
 
     def _listeners(self) -> list[dict[str, Any]]:
         engines = {backend["engine"] for backend in self.backends}

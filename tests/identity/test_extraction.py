@@ -107,7 +107,7 @@ def test_trino_refuses_what_is_not_one_readable_proof(headers: list[tuple[str, s
             [("query", "select 1")],
             Credentials(user="alice", password="pw", peer=P),
         ),
-        ([("X-ClickHouse-User", "alice")], [], Credentials(user="alice", password="", peer=P)),
+        ([("X-ClickHouse-User", "alice")], [], Credentials(act_as="alice", peer=P)),
         (
             [("X-ClickHouse-User", "älice".encode().decode("latin-1")), ("X-ClickHouse-Key", "p")],
             [],
@@ -118,7 +118,7 @@ def test_trino_refuses_what_is_not_one_readable_proof(headers: list[tuple[str, s
         ([("Authorization", "Bearer a.b.c")], [], Credentials(token="a.b.c", peer=P)),
         ([], [("user", "alice"), ("password", "pw")], Credentials(user="alice", password="pw", peer=P)),
         ([], [("password", "pw")], Credentials(user="default", password="pw", peer=P)),
-        ([], [("user", "alice")], Credentials(user="alice", password="", peer=P)),
+        ([], [("user", "alice")], Credentials(act_as="alice", peer=P)),
     ],
 )
 def test_clickhouse(

@@ -195,7 +195,7 @@ def test_off_and_no_are_text_as_yaml_1_2_has_it(tmp_path: Path) -> None:
     rules = settings.feature_modes().rules
     assert rules["rewriter"][0].mode is Mode.OFF
     assert (rules["cost"][0].mode, rules["cost"][0].percent) == (Mode.OBSERVE, 5)
-    assert rules["policy"][0].mode is Mode.OFF
+    assert rules["governance"][0].mode is Mode.OFF
 
 
 def test_anchors_are_fine_and_mistakes_in_them_point_to_where_they_are_written(tmp_path: Path) -> None:
