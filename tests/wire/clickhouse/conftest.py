@@ -167,9 +167,13 @@ def engine_backend(server: ClickHouseAddress, name: str = "ch1") -> DoubleBacken
 
 
 @pytest.fixture
-def table() -> str:
-    """A table name of this test's own."""
-    return "t_" + uuid.uuid4().hex[:12]
+async def table(clickhouse_server: ClickHouseAddress) -> AsyncIterator[str]:
+    """A table name of this test's own; the table is dropped after it."""
+    name = "t_" + uuid.uuid4().hex[:12]
+    yield name
+    login = [("X-ClickHouse-User", clickhouse_server.user), ("X-ClickHouse-Key", clickhouse_server.password)]
+    client = Client(clickhouse_server.host, clickhouse_server.port, login)
+    await client(f"DROP TABLE IF EXISTS {name} SYNC")
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], within: float = 5.0) -> bool:
