@@ -89,8 +89,11 @@ def test_there_are_spikes_but_few(market: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_every_interval_once_although_clocks_change(market: duckdb.DuckDBPyConnection) -> None:
-    intervals, first, last = one(market, "select count(distinct interval_start), min(interval_start), max(interval_start) "
-                                         "from lmp_5min where node_id = (select min(node_id) from nodes)")  # fmt: skip
+    intervals, first, last = one(
+        market,
+        "select count(distinct interval_start), min(interval_start), max(interval_start) "
+        "from lmp_5min where node_id = (select min(node_id) from nodes)",
+    )
     assert intervals == 7 * 288
     assert (first, last) == (datetime(2026, 3, 8), datetime(2026, 3, 14, 23, 55))
     local_days = market.execute(

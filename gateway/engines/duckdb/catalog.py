@@ -33,6 +33,13 @@ class ColumnInfo:
     comment: str | None = None
     hidden: bool = False
     """Can be named, but is no part of `*`."""
+    stored: str | None = None
+    """DuckDB's type where it is not the one that we use for `type` (`TIMESTAMP_MS`, an ENUM); read with a cast."""
+
+    def read(self, alias: str) -> str:
+        """SQL of the column's value."""
+        sql = f"{alias}.{quote(self.name)}"
+        return sql if self.stored is None else f"CAST({sql} AS {duck_type(self.type)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,7 @@ def load(connection: duckdb.DuckDBPyConnection, catalogs: tuple[str, ...]) -> Ca
     for database, schema, table, name, duck, nullable, comment in connection.execute(_COLUMNS).fetchall():
         facts = _facts(comment)
         columns.setdefault((database, schema, table), []).append(
-            ColumnInfo(name, _column_type(duck, facts.get("type")), bool(nullable), facts.get("comment"))
+            _column(name, duck, _column_type(duck, facts.get("type")), bool(nullable), facts.get("comment"))
         )
     relations: dict[tuple[str, str, str], RelationInfo] = {}
     for database, schema, table, comment, rows in connection.execute(_TABLES).fetchall():
@@ -148,6 +155,11 @@ def load(connection: duckdb.DuckDBPyConnection, catalogs: tuple[str, ...]) -> Ca
     for database, schema in connection.execute(_SCHEMAS).fetchall():
         schemas.setdefault(database.lower(), ["information_schema"]).append(schema.lower())
     return Catalogs(relations, {name: tuple(sorted(found)) for name, found in schemas.items()})
+
+
+def _column(name: str, duck: str, of: TrinoType, nullable: bool, comment: str | None) -> ColumnInfo:
+    stored = None if duck == _canonical(duck_type(of)) or of.base in ("row", "map", "array") else duck
+    return ColumnInfo(name, of, nullable, comment, stored=stored)
 
 
 def _lower(key: tuple[str, str, str]) -> tuple[str, str, str]:

@@ -370,7 +370,7 @@ class _Changes:
 
     def _scope(self, target: RelationInfo, alias: str, name: str | None) -> Scope:
         fields = [
-            Field(one.name, one.type, f"{alias}.{quote(one.name)}", name or target.name,
+            Field(one.name, one.type, one.read(alias), name or target.name,
                   qualifiers=(target.catalog, target.schema))
             for one in target.columns
         ]  # fmt: skip

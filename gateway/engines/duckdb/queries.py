@@ -22,7 +22,7 @@ from gateway.engines.duckdb.coercion import common
 from gateway.engines.duckdb.expressions import Clause, Expressions, Parameter, SessionView, direction
 from gateway.engines.duckdb.failures import fail
 from gateway.engines.duckdb.representation import field_name
-from gateway.engines.duckdb.scope import Field, Output, Scope, Typed, quote, text
+from gateway.engines.duckdb.scope import Field, Output, Scope, Typed, text
 from gateway.engines.duckdb.syntax import Source, call_of
 from gateway.engines.duckdb.virtual import SYSTEM, VirtualTables
 from gateway.wire.trino.types import BIGINT, UNKNOWN, TrinoType, display
@@ -807,7 +807,7 @@ class Queries(Expressions):
             read = relation.sql
         self.used[(catalog, schema, name)] = relation
         fields = [
-            Field(one.name, one.type, f"{alias}.{quote(one.name)}", hidden_from_star=one.hidden)
+            Field(one.name, one.type, one.read(alias), hidden_from_star=one.hidden)
             for one in relation.columns
         ]
         return self._with_alias(node, f"{read} AS {alias}", fields, (catalog, schema))
