@@ -140,12 +140,7 @@ def load(connection: duckdb.DuckDBPyConnection, catalogs: tuple[str, ...]) -> Ca
         facts = _facts(comment)
         kinds = facts.get("types") or []
         shown = tuple(
-            ColumnInfo(
-                one.name,
-                _column_type("", kinds[i]) if i < len(kinds) else one.type,
-                one.nullable,
-                one.comment,
-            )
+            replace(one, type=_column_type("", kinds[i]), stored=None) if i < len(kinds) else one
             for i, one in enumerate(columns.get(key, ()))
         )
         relations[_lower(key)] = RelationInfo(
