@@ -9,7 +9,7 @@ or view: JSON behind a mark. So it is part of the transaction, and goes when the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import duckdb
