@@ -52,7 +52,7 @@ async def _anchors(settings: Settings, key: bytes) -> list[tuple[str, Link]]:
     """What the store remembers of the chain, so that a replaced directory shows too; none without a store."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from gateway.runtime.process import store_url
+    from gateway.runtime.stores import store_url
     from gateway.store.audit_ingest import AuditIngest
     from gateway.store.migrate import SchemaError
     from gateway.store.store import Store

@@ -34,6 +34,7 @@ from gateway.edge.live import LiveEdge
 from gateway.runtime.explain import known_principal
 from gateway.runtime.process import GatewayProcess
 from gateway.runtime.proxy import Proxy
+from gateway.runtime.stores import encryption_keys
 from gateway.settings import SettingsError, load_settings, redacted
 from gateway.store.audit_records import AdminAction
 from gateway.store.audit_verify import Report, verify
@@ -125,7 +126,7 @@ class ProcessAdmin:
     async def texts(self, query_id: str, actor: Actor, purpose: str) -> Mapping[str, str]:
         """See `AdminBackend.texts`."""
         store = self._store()
-        keys = self._process.encryption_keys()
+        keys = encryption_keys(self._process.settings)
         if not keys:
             return {}
         vault = Vault(store.database, keys)

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 
 from gateway.core.tasks import Supervisor
@@ -16,31 +16,46 @@ from gateway.edge.admission import AdmissionBook
 from gateway.edge.admission_socket import AdmissionServer
 from gateway.runtime import build
 from gateway.runtime.admin import AdminDoors
+from gateway.runtime.children import KeptChild
 from gateway.runtime.process import GatewayProcess
 from gateway.runtime.proxy import Place
 from gateway.runtime.state import StateDir, shared_key
+from gateway.runtime.worker import WorkerProcess
 from gateway.settings import Settings, SettingsError
 from gateway.settings.watch import SettingsWatcher
 
 log = logging.getLogger(__name__)
 
-RESTART_S = 1.0
+CHILD_STOP_S = 10.0
 _PR_SET_PDEATHSIG = 1
 PLACE_VARIABLE = "GATEWAY_PROCESS"
 """Tells a child which proxy it is: "index/count"."""
 
 
-async def run_host(
-    path: Path, settings: Settings, workers: int, announce: Callable[[GatewayProcess], None] | None = None
-) -> bool:
+class Role(StrEnum):
+    """What a `gateway serve` does. `all` is proxies and a worker; the others are for hosts of their own."""
+
+    ALL = "all"
+    PROXY = "proxy"
+    WORKER = "worker"
+
+
+async def run_host(path: Path, settings: Settings, workers: int, role: Role = Role.ALL) -> bool:
     """Serve until SIGTERM or SIGINT; True if every running query could finish."""
+    if role is Role.WORKER:
+        return await _run_worker(settings)
     place = _place_from_environment()
     if place is not None:
         end_with_parent()
-        return await _run_process(path, settings, place, announce)
+        return await _run_process(path, settings, place)
+    children = [KeptChild("worker", path, ("--role", Role.WORKER.value))] if role is Role.ALL else []
     if workers == 1:
-        return await _run_process(path, settings, Place(), announce)
-    return await Parent(path, settings, workers).run()
+        return await _run_alone(path, settings, children)
+    children += [
+        KeptChild(f"proxy-{i}", path, ("--role", Role.PROXY.value), {PLACE_VARIABLE: f"{i}/{workers}"})
+        for i in range(workers)
+    ]
+    return await _run_parent(settings, children)
 
 
 def _place_from_environment() -> Place | None:
@@ -65,9 +80,33 @@ def _stop_signals() -> asyncio.Event:
     return stop
 
 
-async def _run_process(
-    path: Path, settings: Settings, place: Place, announce: Callable[[GatewayProcess], None] | None
-) -> bool:
+async def _run_worker(settings: Settings) -> bool:
+    end_with_parent()
+    stop = _stop_signals()
+    worker = WorkerProcess(settings)
+    await worker.start()
+    try:
+        await stop.wait()
+    finally:
+        await worker.stop()
+    return True
+
+
+async def _run_alone(path: Path, settings: Settings, children: list[KeptChild]) -> bool:
+    """One proxy in this process, the worker beside it. The worker's end code is nobody's query."""
+    keepers = Supervisor("children")
+    kept = [keepers.spawn(child.keep(), child.name) for child in children]
+    try:
+        return await _run_process(path, settings, Place())
+    finally:
+        for child in children:
+            child.send(signal.SIGTERM)
+        if kept:
+            await asyncio.wait(kept, timeout=CHILD_STOP_S)
+        await keepers.close()
+
+
+async def _run_process(path: Path, settings: Settings, place: Place) -> bool:
     stop = _stop_signals()
     process = GatewayProcess(settings, place)
     watching = Supervisor("settings")
@@ -76,8 +115,6 @@ async def _run_process(
     try:
         await process.start()
         await doors.open()
-        if announce is not None:
-            announce(process)
         watcher.listen_for_sighup()
         watching.spawn(_follow(watcher, process), "watch")
         await stop.wait()
@@ -103,57 +140,25 @@ async def _follow(watcher: SettingsWatcher, process: GatewayProcess) -> None:
             log.info("settings reloaded (%s)", change.settings.digest)
 
 
-class Parent:
-    """Starts the proxies, keeps their number, keeps the admission book, passes signals on."""
+async def _run_parent(settings: Settings, children: list[KeptChild]) -> bool:
+    """Keeps the children running and the admission book; True if every one ended well."""
+    stop = _stop_signals()
+    state = StateDir.open(settings)
+    shared_key(settings, state)  # made once, before the children look for it
+    admission = AdmissionServer(AdmissionBook(build.admission_limits(settings)), state.admission_socket)
+    await admission.start()
+    keepers = Supervisor("children", grace=settings.server.drain_seconds + CHILD_STOP_S)
 
-    def __init__(self, path: Path, settings: Settings, workers: int) -> None:
-        self._path = path
-        self._settings = settings
-        self._workers = workers
-        self._state = StateDir.open(settings)
-        self._supervisor = Supervisor("parent", grace=settings.server.drain_seconds + 10)
-        self._children: dict[int, asyncio.subprocess.Process] = {}
-        self._stopping = False
+    def pass_on(number: signal.Signals) -> None:
+        for child in children:
+            child.send(number)
 
-    async def run(self) -> bool:
-        """Until told to stop; True if every proxy drained in time."""
-        stop = _stop_signals()
-        shared_key(self._settings, self._state)  # made once, before the children look for it
-        book = AdmissionBook(build.admission_limits(self._settings))
-        admission = AdmissionServer(book, self._state.admission_socket)
-        await admission.start()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._pass_on, signal.SIGHUP)
-        keepers = [
-            self._supervisor.spawn(self._keep(index), f"proxy-{index}") for index in range(self._workers)
-        ]
-        try:
-            await stop.wait()
-            self._stopping = True
-            self._pass_on(signal.SIGTERM)
-            codes = await asyncio.gather(*keepers)
-            return all(code == 0 for code in codes)
-        finally:
-            await admission.close()
-            await self._supervisor.close()
-
-    async def _keep(self, index: int) -> int:
-        while True:
-            child = await self._start(index)
-            code = await child.wait()
-            if self._stopping:
-                return code
-            log.error("proxy %d ended with exit code %d; starting it again", index, code)
-            await asyncio.sleep(RESTART_S)
-
-    async def _start(self, index: int) -> asyncio.subprocess.Process:
-        environment = {**os.environ, PLACE_VARIABLE: f"{index}/{self._workers}"}
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway", "serve", "--config", str(self._path), env=environment
-        )
-        self._children[index] = child
-        return child
-
-    def _pass_on(self, number: signal.Signals) -> None:
-        for child in self._children.values():
-            if child.returncode is None:
-                child.send_signal(number)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, pass_on, signal.SIGHUP)
+    kept = [keepers.spawn(child.keep(), child.name) for child in children]
+    try:
+        await stop.wait()
+        pass_on(signal.SIGTERM)
+        return all(code == 0 for code in await asyncio.gather(*kept))
+    finally:
+        await admission.close()
+        await keepers.close()

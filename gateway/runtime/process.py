@@ -1,17 +1,12 @@
-"""A gateway process: a proxy with what stands around it (audit, store, metrics, engines it runs itself)."""
+"""A proxy process with what stands around it: audit, store, metrics, engines that it runs itself."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import logging
 import time
 from collections import Counter
 from pathlib import Path
-from urllib.parse import quote
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import __version__
 from gateway.core.statement import Wire
@@ -21,6 +16,7 @@ from gateway.metadata.model import Catalogue
 from gateway.runtime import build
 from gateway.runtime.proxy import ONLY, Place, Proxy
 from gateway.runtime.state import StateDir, audit_key
+from gateway.runtime.stores import encryption_keys, opened_store
 from gateway.settings import Settings
 from gateway.store.audit import AuditLog
 from gateway.store.audit_chain import Link
@@ -28,16 +24,14 @@ from gateway.store.audit_ingest import AuditIngest
 from gateway.store.audit_records import ConfigReload
 from gateway.store.history import HistoryWriter
 from gateway.store.measure import measure_state
-from gateway.store.store import Retention, Store
+from gateway.store.migrate import SchemaError
+from gateway.store.store import Store
 from gateway.store.vault import Vault
 from gateway.telemetry.exchange import Collector, SnapshotSocket
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.server import TelemetryServer
 
 log = logging.getLogger(__name__)
-
-STORE_RETRY_S = 5.0
-PRUNE_EVERY_S = 3600.0
 
 
 class GatewayProcess:
@@ -59,7 +53,6 @@ class GatewayProcess:
         self.supervisor = Supervisor(f"process-{place.index}")
         self.store: Store | None = None
         self.history: HistoryWriter | None = None
-        self._ingest: AuditIngest | None = None
         self.engines: list[EmbeddedEngine] = []
         self.proxy: Proxy | None = None
         self.serving = False
@@ -69,7 +62,7 @@ class GatewayProcess:
 
     @property
     def does_chores(self) -> bool:
-        """Embedded engines, audit ingestion, pruning and the metrics port belong to the first process."""
+        """Embedded engines and the metrics port belong to the first process."""
         return self.place.index == 0
 
     async def start(self) -> None:
@@ -153,62 +146,31 @@ class GatewayProcess:
             raise OSError(f"metrics: cannot listen on {metrics.host}:{metrics.port}: {error}") from error
 
     async def _open_store(self) -> None:
-        """Open the store when it is there: serving does not wait for it, since the audit is on disk."""
-        while self.store is None:
-            try:
-                self.store = await Store.open(store_url(self.settings))
-            except (SQLAlchemyError, OSError) as error:
-                log.warning(
-                    "store not reachable, history waits in the audit's files: %s", type(error).__name__
-                )
-                self.metrics.set("gateway_dependency_up", 0, {"dependency": "store"})
-                await asyncio.sleep(STORE_RETRY_S)
-        self.metrics.set("gateway_dependency_up", 1, {"dependency": "store"})
-        if self.encryption_keys():
-            vault = Vault(self.store.database, self.encryption_keys())
+        try:
+            self.store = await opened_store(self.settings, self._store_is)
+        except SchemaError as error:
+            log.error("the store's schema cannot be used, history stays in the audit's files: %s", error)
+            return
+        keys = encryption_keys(self.settings)
+        if keys:
             self.history = HistoryWriter(
                 self.store,
-                vault,
+                Vault(self.store.database, keys),
                 on_lost=lambda n: self.metrics.count("gateway_history_lost_total", by=n),
                 on_written=lambda n: self.metrics.count("gateway_history_written_total", by=n),
             )
             self.history.start(self.supervisor)
             if self.proxy is not None:
                 self.proxy.ledger.history = self.history
-        if self.does_chores:
-            ingest = self._ingest = AuditIngest(
-                self.store, self.settings.audit.directory, key=self.audit_key, on_problem=self._chain_broken
-            )
-            self.supervisor.spawn(ingest.run(), "audit-ingest")
-            self.supervisor.spawn(self._prune(self.store, ingest), "prune")
 
-    def _chain_broken(self, problem: str) -> None:
-        log.error("audit: %s", problem)
-        self.metrics.count("gateway_audit_chain_breaks_total")
-
-    def encryption_keys(self) -> list[bytes]:
-        """The key of statement texts; none where it is not configured. Raises ValueError for a bad one."""
-        reference = self.settings.store.encryption_key
-        if reference is None:
-            return []
-        try:
-            return [base64.b64decode(reference.reveal(), validate=True)]
-        except binascii.Error as error:
-            raise ValueError("store.encryption_key: expected 32 bytes in base64") from error
+    def _store_is(self, up: bool) -> None:
+        self.metrics.set("gateway_dependency_up", float(up), {"dependency": "store"})
 
     async def audit_anchors(self) -> list[tuple[str, Link]]:
         """Positions of the chain that the store remembers; none while it is away."""
-        return [] if self._ingest is None else await self._ingest.anchors()
-
-    async def _prune(self, store: Store, ingest: AuditIngest) -> None:
-        while True:
-            settings = self.settings.store
-            try:
-                await store.prune(Retention(settings.retention_days, settings.text_retention_days))
-                await ingest.prune_files(self.settings.audit.retention_days)
-            except (SQLAlchemyError, OSError) as error:
-                log.warning("retention: could not prune: %s", type(error).__name__)
-            await asyncio.sleep(PRUNE_EVERY_S)
+        if self.store is None:
+            return []
+        return await AuditIngest(self.store, self.settings.audit.directory, key=self.audit_key).anchors()
 
     async def _measure(self) -> None:
         """Numbers that are read rather than counted, every few seconds."""
@@ -256,20 +218,6 @@ class GatewayProcess:
             "backends": None if up else "no backend is healthy",
             "audit": "cannot be written" if audit_needed and not self.audit.healthy else None,
         }
-
-
-def store_url(settings: Settings) -> str:
-    """The store's URL with its password put in; never to be logged."""
-    store = settings.store
-    if store.password is None:
-        return store.url
-    scheme, _, rest = store.url.partition("://")
-    user, at, host = rest.rpartition("@")
-    return f"{scheme}://{user}:{_quoted(store.password.reveal())}{at}{host}"
-
-
-def _quoted(secret: str) -> str:
-    return quote(secret, safe="")
 
 
 def _resident_bytes() -> float:
