@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,11 @@ from gateway.wire.http.client import UpstreamPool
 MAX_SUFFIXES = 10_000
 """Remembered coordinator suffixes, old ones of restarted coordinators included."""
 
+
+HEADERS_S = 1.0
+"""How long a backend's headers are remembered: a rotated secret counts that late, and is not read per request."""
+
+_MAX_USERS = 1_000
 
 RETIRE_S = 60.0
 """How long the pool of a removed backend stays open for the exchanges that use it."""
@@ -65,6 +71,8 @@ class LiveBackend:
         self.health = Health(False, "not probed yet")
         self.draining = False
         self.failures = 0
+        self._known_headers: dict[str, list[tuple[str, str]]] = {}
+        self._known_until = 0.0
         self.client: EngineClient = (
             TrinoClient(pool, self._own_headers, timeout_s=options.health_timeout_s)
             if self.speaks_trino
@@ -112,6 +120,16 @@ class LiveBackend:
         return options.user
 
     def _headers(self, user: str) -> list[tuple[str, str]]:
+        now = time.monotonic()
+        if now >= self._known_until or len(self._known_headers) > _MAX_USERS:
+            self._known_headers.clear()
+            self._known_until = now + HEADERS_S
+        known = self._known_headers.get(user)
+        if known is None:
+            known = self._known_headers[user] = self._headers_now(user)
+        return known.copy()
+
+    def _headers_now(self, user: str) -> list[tuple[str, str]]:
         options = self.options
         if not self.speaks_trino:
             headers = [("X-ClickHouse-User", user)]

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway.core.decide import decide
@@ -108,7 +108,8 @@ class Decider:
         started = time.perf_counter()
         known = self.remembered(statement, principal)
         if known is not None:
-            return replace(known, cached=True, seconds=time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            return Decided(known.decision, known.snapshot, known.facts, True, seconds)
         snapshot, facts = self._snapshots.current, NO_FACTS
         for _round in range(MAX_ROUNDS + 1):
             decision = await self._once(statement, principal, snapshot, facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +17,9 @@ from gateway.edge.contract import Outcome, Query, Refused
 from gateway.edge.decider import Decided, Decider
 from gateway.edge.query import LiveQuery, Settlement, query_id
 from gateway.identity.contract import Authenticator, Credentials
+
+ENDED_KEPT = 200
+"""Ended queries whose page a client can still open."""
 
 
 class Ledger(Protocol):
@@ -83,6 +87,7 @@ class LiveEdge:
         self.limits = limits
         self._live: dict[str, LiveQuery] = {}
         self._by_engine_id: dict[str, LiveQuery] = {}
+        self._ended: OrderedDict[str, LiveQuery] = OrderedDict()
         self.draining = False
         self.idle = asyncio.Event()
         """Set while no query is live."""
@@ -171,6 +176,10 @@ class LiveEdge:
         """See `contract.Edge.find`."""
         return self._by_engine_id.get(engine_query_id)
 
+    def recent(self, engine_query_id: str) -> LiveQuery | None:
+        """A query of this process that is live or ended not long ago, by the engine's id."""
+        return self._by_engine_id.get(engine_query_id) or self._ended.get(engine_query_id)
+
     def count(self, name: str, labels: Mapping[str, str] | None = None, by: float = 1) -> None:
         """See `contract.Edge.count`."""
         self._ledger.count(name, labels or {}, by)
@@ -183,6 +192,9 @@ class LiveEdge:
     def _settle(self, query: LiveQuery, end: Settlement) -> None:
         self._release(query)
         self._live.pop(query.id, None)
+        self._ended[query.engine_query_id or query.id] = query
+        if len(self._ended) > ENDED_KEPT:
+            self._ended.popitem(last=False)
         if not self._live:
             self.idle.set()
         if query.engine_query_id is not None:

@@ -32,6 +32,7 @@ from gateway.edge import query as edge_query
 from gateway.edge.admission import LocalAdmission
 from gateway.edge.live import LiveEdge
 from gateway.runtime.explain import known_principal
+from gateway.runtime.ledger import query_record
 from gateway.runtime.process import GatewayProcess
 from gateway.runtime.proxy import Proxy
 from gateway.runtime.stores import encryption_keys
@@ -120,7 +121,7 @@ class ProcessAdmin:
         """See `AdminBackend.query`."""
         live = self._edge.live_query(query_id) or self._edge.find(query_id)
         if live is not None:
-            return _record(live, self._process.metrics.process)
+            return query_record(live, self._process.metrics.process)
         return await self._store().query(query_id)
 
     async def texts(self, query_id: str, actor: Actor, purpose: str) -> Mapping[str, str]:
@@ -262,30 +263,6 @@ class ProcessAdmin:
 
 def _digest(version: Mapping[str, str]) -> str:
     return ",".join(f"{name}={value}" for name, value in sorted(version.items()))
-
-
-def _record(query: edge_query.LiveQuery, process: str) -> QueryRecord:
-    plan, seen = query.plan, query.seen
-    return QueryRecord(
-        id=query.id,
-        time=query.opened_at,
-        process=process,
-        principal=query.principal.name,
-        groups=tuple(sorted(query.principal.groups)),
-        wire=query.statement.wire.value,
-        source=query.statement.source,
-        kind=query.decision.kind.value,
-        fingerprint=query.decision.fingerprint,
-        relations=tuple(map(str, plan.relations)) if plan else None,
-        engine=plan.engine.value if plan else None,
-        backend_group=plan.group if plan else None,
-        backend=query.backend.name if query.backend else None,
-        engine_query_id=query.engine_query_id,
-        rows=seen.rows,
-        bytes_out=seen.bytes_out,
-        bytes_scanned=seen.bytes_scanned,
-        trail=tuple(query.decision.trail.as_list()),
-    )
 
 
 class AdminDoors:

@@ -8,9 +8,12 @@ import ssl
 from collections import Counter
 from dataclasses import dataclass
 
+from gateway.admin.pages import query_page
+from gateway.core.principal import Principal
 from gateway.core.statement import Wire
 from gateway.edge.live import LiveEdge
 from gateway.runtime import build
+from gateway.runtime.ledger import query_record
 from gateway.runtime.state import StateDir, derived
 from gateway.settings import Settings
 from gateway.settings.sections.doors import Listener
@@ -80,7 +83,8 @@ class Doors:
         wire: TrinoWire | ClickHouseWire
         if listener.wire is Wire.TRINO:
             key = derived(self._key, "trino transactions")
-            wire = TrinoWire(self._edge, options, TrinoOptions(transaction_key=key))
+            trino = TrinoOptions(transaction_key=key, info_page=self._query_page)
+            wire = TrinoWire(self._edge, options, trino)
         else:
             wire = ClickHouseWire(self._edge, self._clickhouse(settings, listener))
         files = build.tls_files(listener)
@@ -90,6 +94,12 @@ class Doors:
             "gateway_http_rejected_total", {**labels, "code": str(bad.status)}
         )
         return Door(listener, wire, server, ReloadingTls(files) if files is not None else None)
+
+    def _query_page(self, engine_query_id: str, principal: Principal) -> bytes | None:
+        query = self._edge.recent(engine_query_id)
+        if query is None or query.principal.name != principal.name:
+            return None
+        return query_page(query_record(query, ""), f"Query {engine_query_id}").encode()
 
     def _clickhouse(self, settings: Settings, listener: Listener) -> ClickHouseOptions:
         chosen = settings.clickhouse

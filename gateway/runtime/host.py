@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -27,6 +28,8 @@ from gateway.settings.watch import SettingsWatcher
 log = logging.getLogger(__name__)
 
 CHILD_STOP_S = 10.0
+GARBAGE_AFTER = 20_000
+"""New objects (less those gone) between two looks for cycles."""
 _PR_SET_PDEATHSIG = 1
 PLACE_VARIABLE = "GATEWAY_PROCESS"
 """Tells a child which proxy it is: "index/count"."""
@@ -115,6 +118,7 @@ async def _run_process(path: Path, settings: Settings, place: Place) -> bool:
     try:
         await process.start()
         await doors.open()
+        _calm_garbage_collector()
         watcher.listen_for_sighup()
         watching.spawn(_follow(watcher, process), "watch")
         await stop.wait()
@@ -125,6 +129,15 @@ async def _run_process(path: Path, settings: Settings, place: Place) -> bool:
         await watching.close()
         await doors.close()
         await process.stop()
+
+
+def _calm_garbage_collector() -> None:
+    """What a start leaves (modules, settings, grammars) stays as long as the process: do not walk through it
+    again and again. Requests leave few cycles, so it suffices to look for them seldom.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_AFTER, 20, 20)
 
 
 async def _follow(watcher: SettingsWatcher, process: GatewayProcess) -> None:

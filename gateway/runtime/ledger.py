@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prometheus_client import Counter, Histogram
 
 from gateway.core.decision import Answer, Plan, Refusal
+from gateway.core.statement import StatementKind, Wire
+from gateway.edge.contract import Outcome
 from gateway.edge.live import LedgerUnavailable
 from gateway.edge.query import LiveQuery, Settlement
 from gateway.identity.events import LogIn, LogInEvent, OnLogIn
 from gateway.store.audit import AuditLog, AuditUnavailable
 from gateway.store.audit_records import Decided, Finished, LoginFailed, LoginSummary
 from gateway.store.history import HistoryWriter
+from gateway.store.records import QueryRecord
 from gateway.store.vault import StatementText, TextPart
 from gateway.telemetry.metrics import Metrics
 
@@ -24,6 +30,7 @@ class QueryLedger:
     def __init__(self, audit: AuditLog, metrics: Metrics, history: HistoryWriter | None) -> None:
         self._audit = audit
         self._metrics = metrics
+        self._meters: dict[tuple[Wire, StatementKind, Outcome], _Meters] = {}
         self.history = history
 
     def decided(self, query: LiveQuery) -> None:
@@ -71,22 +78,43 @@ class QueryLedger:
         self._measure(query, end)
 
     def _measure(self, query: LiveQuery, end: Settlement) -> None:
-        metrics, wire = self._metrics, query.statement.wire.value
-        metrics.counter(
-            "gateway_queries_total", wire=wire, kind=query.decision.kind.value, outcome=end.outcome.value
-        ).inc()
-        metrics.histogram("gateway_request_seconds", wire=wire).observe(end.total_s)
+        metrics, decision, wire = self._metrics, query.decision, query.statement.wire
+        key = (wire, decision.kind, end.outcome)
+        meters = self._meters.get(key)
+        if meters is None:
+            meters = self._meters[key] = _meters(metrics, *key)
+        meters.queries.inc()
+        meters.seconds.observe(end.total_s)
         if end.first_byte_s is not None:
-            metrics.histogram("gateway_first_byte_seconds", wire=wire).observe(end.first_byte_s)
-        if isinstance(query.decision, Refusal):
-            metrics.counter("gateway_refusals_total", wire=wire, code=query.decision.code.value).inc()
-        if query.plan is not None and end.queued_s is not None:
-            metrics.histogram("gateway_queue_seconds", group=query.plan.group).observe(end.queued_s)
-        metrics.counter("gateway_bytes_total", wire=wire, direction="out").inc(query.seen.bytes_out)
+            meters.first_byte.observe(end.first_byte_s)
+        if isinstance(decision, Refusal):
+            metrics.counter("gateway_refusals_total", wire=wire.value, code=decision.code.value).inc()
+        elif isinstance(decision, Plan) and end.queued_s is not None:
+            metrics.histogram("gateway_queue_seconds", group=decision.group).observe(end.queued_s)
+        meters.bytes_out.inc(query.seen.bytes_out)
 
     def count(self, name: str, labels: Mapping[str, str], by: float) -> None:
         """See `Ledger.count`."""
         self._metrics.count(name, labels, by)
+
+
+@dataclass(frozen=True, slots=True)
+class _Meters:
+    """The children that every query of one wire, kind and outcome moves, looked up once."""
+
+    queries: Counter
+    seconds: Histogram
+    first_byte: Histogram
+    bytes_out: Counter
+
+
+def _meters(metrics: Metrics, wire: Wire, kind: StatementKind, outcome: Outcome) -> _Meters:
+    return _Meters(
+        metrics.counter("gateway_queries_total", wire=wire.value, kind=kind.value, outcome=outcome.value),
+        metrics.histogram("gateway_request_seconds", wire=wire.value),
+        metrics.histogram("gateway_first_byte_seconds", wire=wire.value),
+        metrics.counter("gateway_bytes_total", wire=wire.value, direction="out"),
+    )
 
 
 def log_in_listener(audit: AuditLog, metrics: Metrics) -> OnLogIn:
@@ -137,4 +165,29 @@ def _decided(query: LiveQuery) -> Decided:
         backend_group=plan.group if plan else None,
         decide_ms=round(query.decided.seconds * 1000, 3),
         trail=decision.trail.steps,
+    )
+
+
+def query_record(query: LiveQuery, process: str) -> QueryRecord:
+    """What is known of a query now, in the shape that history has."""
+    plan, seen = query.plan, query.seen
+    return QueryRecord(
+        id=query.id,
+        time=query.opened_at,
+        process=process,
+        principal=query.principal.name,
+        groups=tuple(sorted(query.principal.groups)),
+        wire=query.statement.wire.value,
+        source=query.statement.source,
+        kind=query.decision.kind.value,
+        fingerprint=query.decision.fingerprint,
+        relations=tuple(map(str, plan.relations)) if plan else None,
+        engine=plan.engine.value if plan else None,
+        backend_group=plan.group if plan else None,
+        backend=query.backend.name if query.backend else None,
+        engine_query_id=query.engine_query_id,
+        rows=seen.rows,
+        bytes_out=seen.bytes_out,
+        bytes_scanned=seen.bytes_scanned,
+        trail=tuple(query.decision.trail.as_list()),
     )

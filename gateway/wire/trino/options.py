@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gateway.core.principal import Principal
 from gateway.wire.trino.ids import new_suffix
 from gateway.wire.trino.pages import PageFacts
 from gateway.wire.trino.request import RequestRules
@@ -17,7 +18,7 @@ class TrinoOptions:
 
     `transaction_key` must be the same in every process that serves the same clients. `suffix` ends the ids
     of queries that this process answers itself. `on_foreign_page` hears of pages whose query this process
-    does not know; `info_page(id)` gives the HTML of a query's page.
+    does not know; `info_page(id, principal)` gives the HTML of a query's page, None where the principal may not see it.
     """
 
     transaction_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
@@ -41,4 +42,4 @@ class TrinoOptions:
     silent_after_s: float = 330.0
     """A query of which nothing is seen for so long is looked up on its engine and settled."""
     on_foreign_page: Callable[[str, PageFacts], None] | None = None
-    info_page: Callable[[str], bytes] | None = None
+    info_page: Callable[[str, Principal], bytes | None] | None = None

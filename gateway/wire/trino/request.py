@@ -6,15 +6,12 @@ anew. A header that is not on the list does not pass; credentials never do.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gateway.core.statement import Pairs, Statement, Wire
-from gateway.identity.contract import Credentials
-from gateway.wire.http.message import Headers, Peer
+from gateway.wire.http.message import Headers
 from gateway.wire.trino.fields import (
     LIMITS,
     BadField,
@@ -63,10 +60,6 @@ _USER_AGENT = re.compile(r"[ -~]{1,256}")
 
 class BadRequest(ValueError):
     """The request cannot be understood or is not allowed; the text says why and is safe to show."""
-
-
-class Unauthenticated(ValueError):
-    """The credentials are malformed; what was wrong is not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,67 +236,6 @@ def _extra_credentials(values: list[str], rules: RequestRules) -> Pairs:
     return pairs
 
 
-def credentials_of(headers: Headers, peer: Peer) -> Credentials:
-    """What the request offers as proof. Raises Unauthenticated when that is malformed.
-
-    `X-Trino-User` beside another authenticated name is a wish to act as that user; so is a user chosen by
-    SET SESSION AUTHORIZATION, which clients send with the first name in `X-Trino-Original-User`.
-    """
-    user = _name(headers, USER)
-    original = _name(headers, ORIGINAL_USER) or user
-    certificate, address = peer.client_cert_der, peer.host
-    scheme, offer = _authorization(headers)
-    if scheme == "basic":
-        name, password = _basic(offer)
-        others = {other for other in (original, user) if other not in (None, name)}
-        if len(others) > 1:
-            raise Unauthenticated("more than one other user is asked for")
-        return Credentials(
-            user=name,
-            password=password,
-            certificate=certificate,
-            act_as=next(iter(others), None),
-            peer=address,
-        )
-    if scheme == "bearer" or certificate is not None:
-        # The authenticated name is inside the proof, so every name in a header is a wish; the session user
-        # chosen last is the one to become.
-        token = offer.strip() if scheme == "bearer" else None
-        return Credentials(token=token, certificate=certificate, act_as=user, peer=address)
-    return Credentials(user=original, act_as=user if user != original else None, peer=address)
-
-
-def _name(headers: Headers, header: str) -> str | None:
-    values = headers.get_all(header)
-    try:
-        return _single(header.lower(), values, _SINGLE[header.lower()]) if values else None
-    except (BadField, BadRequest) as bad:
-        raise Unauthenticated(str(bad)) from None
-
-
-def _authorization(headers: Headers) -> tuple[str, str]:
-    values = headers.get_all("Authorization")
-    if not values:
-        return "", ""
-    if len(values) > 1 or len(values[0]) > 65_536:
-        raise Unauthenticated("the Authorization header is given twice or too long")
-    scheme, _, offer = values[0].partition(" ")
-    if scheme.lower() not in ("basic", "bearer") or not offer.strip():
-        raise Unauthenticated("the Authorization header is neither Basic nor Bearer")
-    return scheme.lower(), offer
-
-
-def _basic(offer: str) -> tuple[str, str]:
-    try:
-        plain = base64.b64decode(offer.strip(), validate=True).decode("utf-8")
-    except (binascii.Error, ValueError):
-        raise Unauthenticated("the Basic credentials are not base64") from None
-    name, colon, password = plain.partition(":")
-    if not colon or not name:
-        raise Unauthenticated("the Basic credentials hold no user name")
-    return name, password
-
-
 @dataclass(frozen=True, slots=True)
 class Forwarded:
     """How clients reach us, told to backends that process `X-Forwarded-*`."""
@@ -379,8 +311,6 @@ __all__ = [
     "ClientRequest",
     "Forwarded",
     "RequestRules",
-    "Unauthenticated",
-    "credentials_of",
     "read_request",
     "traceparent_of",
     "upstream_headers",

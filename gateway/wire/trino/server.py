@@ -11,6 +11,7 @@ from gateway.core.principal import Principal
 from gateway.core.tasks import Supervisor
 from gateway.edge.contract import Edge, Outcome, Query, WireOptions
 from gateway.identity.contract import AuthenticationFailed, ImpersonationDenied
+from gateway.identity.trino import trino_credentials
 from gateway.wire.http.message import BodyTooLarge, ClientGone, Request
 from gateway.wire.http.responder import Responder
 from gateway.wire.trino import errors
@@ -41,8 +42,6 @@ from gateway.wire.trino.request import (
     BadRequest,
     ClientRequest,
     Forwarded,
-    Unauthenticated,
-    credentials_of,
     read_request,
 )
 from gateway.wire.trino.results import answer_query
@@ -104,8 +103,6 @@ class TrinoWire:
             await self._route(request, responder)
         except BadHost as bad:
             await send_text(responder, 400, str(bad))
-        except Unauthenticated:
-            await unauthorized(responder, "Invalid credentials")
         except ImpersonationDenied as denied:
             await send_text(responder, 403, f"Access Denied: {denied}")
         except AuthenticationFailed as failed:
@@ -139,7 +136,7 @@ class TrinoWire:
             if request.method not in methods:
                 await not_allowed(responder, methods)
             elif prefix == "/ui/query/":
-                await self._show_page(query_id, responder)
+                await self._show_page(query_id, request, responder)
             else:
                 await self._owned_query(request, responder, query_id)
             return
@@ -148,7 +145,9 @@ class TrinoWire:
     # -- who
 
     async def _principal(self, request: Request) -> Principal:
-        return await self._edge.authenticate(credentials_of(request.headers, request.peer))
+        peer = request.peer
+        offered = trino_credentials(request.headers, certificate=peer.client_cert_der, peer=peer.host)
+        return await self._edge.authenticate(offered)
 
     async def _check_credentials(self, request: Request, responder: Responder) -> None:
         # The JDBC driver validates a connection by `HEAD /v1/statement`.
@@ -359,13 +358,15 @@ class TrinoWire:
 
     async def _query_page(self, request: Request, responder: Responder) -> None:
         if is_query_id(request.query):
-            await self._show_page(request.query, responder)
+            await self._show_page(request.query, request, responder)
         else:
             await send_text(responder, 404, "Query not found")
 
-    async def _show_page(self, query_id: str, responder: Responder) -> None:
-        render = self._trino.info_page or plain_page
-        await send_page(responder, render(query_id))
+    async def _show_page(self, query_id: str, request: Request, responder: Responder) -> None:
+        """What is known of a query, for its owner. Who is not gets the page of an id that nobody knows."""
+        page = self._trino.info_page
+        known = page(query_id, await self._principal(request)) if page is not None else None
+        await send_page(responder, known if known is not None else plain_page(query_id))
 
     # -- housekeeping
 

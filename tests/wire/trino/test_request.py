@@ -4,15 +4,12 @@ import base64
 
 import pytest
 
-from gateway.identity.contract import Credentials
 from gateway.wire.http.message import Headers, Peer
 from gateway.wire.trino.request import (
     BadRequest,
     ClientRequest,
     Forwarded,
     RequestRules,
-    Unauthenticated,
-    credentials_of,
     read_request,
     upstream_headers,
 )
@@ -169,54 +166,3 @@ def test_backends_that_process_forwarded_headers_learn_how_we_are_reached() -> N
     assert headers.get("X-Forwarded-Proto") == "https"
     assert headers.get("X-Forwarded-Port") == "443"
     assert headers.get("X-Forwarded-For") == "10.1.2.3"
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ([("X-Trino-User", "alice")], Credentials(user="alice", peer="10.1.2.3")),
-        ([basic("alice", "pw")], Credentials(user="alice", password="pw", peer="10.1.2.3")),
-        ([basic("alice", "p:w")], Credentials(user="alice", password="p:w", peer="10.1.2.3")),
-        (
-            [basic("alice", "pw"), ("X-Trino-User", "alice")],
-            Credentials(user="alice", password="pw", peer="10.1.2.3"),
-        ),
-        (
-            [basic("svc", "pw"), ("X-Trino-User", "bob")],
-            Credentials(user="svc", password="pw", act_as="bob", peer="10.1.2.3"),
-        ),
-        (
-            [basic("alice", "pw"), ("X-Trino-Original-User", "alice"), ("X-Trino-User", "bob")],
-            Credentials(user="alice", password="pw", act_as="bob", peer="10.1.2.3"),
-        ),
-        (
-            [("X-Trino-Original-User", "alice"), ("X-Trino-User", "bob")],
-            Credentials(user="alice", act_as="bob", peer="10.1.2.3"),
-        ),
-        (
-            [("Authorization", "Bearer abc"), ("X-Trino-User", "bob")],
-            Credentials(token="abc", act_as="bob", peer="10.1.2.3"),
-        ),
-        ([], Credentials(peer="10.1.2.3")),
-    ],
-)
-def test_credentials(headers: list[tuple[str, str]], expected: Credentials) -> None:
-    assert credentials_of(Headers(headers), PEER) == expected
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        [("Authorization", "Basic !!!")],
-        [("Authorization", "Basic")],
-        [("Authorization", "Basic " + base64.b64encode(b"nocolon").decode())],
-        [("Authorization", "Basic " + base64.b64encode(b":pw").decode())],
-        [("Authorization", "Negotiate abc")],
-        [("Authorization", "Bearer a"), basic("a", "b")],
-        [basic("svc", "pw"), ("X-Trino-Original-User", "a"), ("X-Trino-User", "b")],
-        [("X-Trino-User", "a"), ("X-Trino-User", "b")],
-    ],
-)
-def test_malformed_or_ambiguous_credentials_are_no_credentials(headers: list[tuple[str, str]]) -> None:
-    with pytest.raises(Unauthenticated):
-        credentials_of(Headers(headers), PEER)
