@@ -17,6 +17,12 @@ from gateway.engines.contract import EngineError, Health, Row
 from gateway.wire.http.client import UpstreamError, UpstreamPool
 
 MAX_PAGE_BYTES = 64 * 1024 * 1024
+
+
+class TooManyRows(EngineError):
+    """The statement has more rows than its asker wants to hold."""
+
+
 HeaderSource = Callable[[], list[tuple[str, str]]]
 
 
@@ -52,14 +58,20 @@ class TrinoClient:
         return str(registered.get("id", "")).rpartition("_")[2]
 
     async def rows(self, sql: str, *, timeout_s: float, max_rows: int = 1_000_000) -> list[Row]:
-        """See `EngineClient.rows`."""
+        """See `EngineClient.rows`. A query that is given up is cancelled on the engine."""
+        at: list[str] = []
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._rows(sql, timeout_s, max_rows)
+                return await self._rows(sql, timeout_s, max_rows, at)
         except TimeoutError:
+            await self._give_up(at)
             raise EngineError(f"Trino gave no result within {timeout_s:g} s") from None
+        except TooManyRows:
+            await self._give_up(at)
+            raise
 
-    async def _rows(self, sql: str, timeout_s: float, max_rows: int) -> list[Row]:
+    async def _rows(self, sql: str, timeout_s: float, max_rows: int, at: list[str]) -> list[Row]:
+        """`at` holds the path of the next page, for whoever must give up."""
         page = await self._json("POST", "/v1/statement", sql.encode(), timeout_s)
         found: list[Row] = []
         while True:
@@ -69,10 +81,14 @@ class TrinoClient:
             next_uri = page.get("nextUri")
             if next_uri is None:
                 return found
+            at[:] = [_path(next_uri)]
             if len(found) > max_rows:
-                await self._send("DELETE", _path(next_uri), None, self._timeout_s)
-                raise EngineError(f"more than {max_rows} rows")
-            page = await self._json("GET", _path(next_uri), None, timeout_s)
+                raise TooManyRows(f"more than {max_rows} rows")
+            page = await self._json("GET", at[0], None, timeout_s)
+
+    async def _give_up(self, at: list[str]) -> None:
+        for path in at:
+            await self._send("DELETE", path, None, self._timeout_s)
 
     async def kill(self, query_id: str) -> None:
         """`DELETE /v1/query/{id}`, which needs no slug but the gateway's own right to kill."""
