@@ -42,6 +42,10 @@ log = logging.getLogger(__name__)
 
 MAX_STREAMS_PER_NAME = 64
 
+GATHER_S = 0.01
+"""How long a record that nobody waits for may wait for others, in seconds: one write for all of them. What a
+kill loses of it are ends of queries, which are then reported as unknown."""
+
 
 class AuditUnavailable(Exception):
     """The audit cannot be written, and the operator chose that nothing runs without it."""
@@ -89,7 +93,7 @@ class AuditLog:
     """One process's audit stream. Used from one event loop (or, without a loop, from one thread).
 
     `append` then `await commit()` before the first result byte. Records that need no waiting (a query's
-    end, a log-in) are only appended; they are written at the end of the loop's turn.
+    end, a log-in) are only appended; they are written with the next commit, or a moment later (`GATHER_S`).
     """
 
     def __init__(
@@ -182,7 +186,7 @@ class AuditLog:
     # -- use ----------------------------------------------------------------------------------------------
 
     def append(self, record: AuditRecord) -> None:
-        """Take a record; it is written by the next `commit`, at the latest at the end of the loop's turn."""
+        """Take a record; it is written by the next `commit`, at the latest after `GATHER_S`."""
         data = encode(record)
         if self._pending_bytes + len(data) > self._limits.pending_bytes:
             self.counts.lost += 1
@@ -218,7 +222,7 @@ class AuditLog:
             "audit.on_failure is `refuse`. Make the audit directory writable again; queries then go on"
         ) from error
 
-    # -- writing at the end of the loop's turn, and in groups ------------------------------------------------
+    # -- writing a moment later, and in groups --------------------------------------------------------------
 
     def _schedule(self) -> None:
         self._flush_due = True
@@ -227,7 +231,7 @@ class AuditLog:
         except RuntimeError:
             self._flush_in_background()
             return
-        loop.call_soon(self._flush_in_background)
+        loop.call_later(GATHER_S, self._flush_in_background)
 
     def _flush_in_background(self) -> None:
         self._flush_due = False
