@@ -6,6 +6,7 @@ import asyncio
 import select
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, cast
 
 from gateway.wire.http.grammar import ResponseHead, parse_fields, parse_response_head
@@ -293,12 +294,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _idle_allowance(self, headers: Headers) -> float:
         allowed = self._pool.limits.idle_keep_alive_s
         offer = headers.get("keep-alive")
-        if offer is not None:
-            for part in offer.split(","):
-                name, _, value = part.strip().partition("=")
-                if name.lower() == "timeout" and value.isascii() and value.isdigit():
-                    allowed = min(allowed, max(0.0, float(value[:9]) - _IDLE_SAFETY_S))
-        return allowed
+        return allowed if offer is None else min(allowed, _offered_idle_s(offer))
 
     def still_good(self) -> bool:
         """Was it left alone while idle? The kernel knows of a close before our loop does."""
@@ -360,3 +356,14 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(UpstreamTimeout("the engine stopped in the middle of its answer"))
             else:
                 self.abort("idle")
+
+
+@lru_cache(maxsize=64)
+def _offered_idle_s(offer: str) -> float:
+    """How long a `Keep-Alive` field lets a connection rest; the same engine says the same each time."""
+    allowed = NEVER
+    for part in offer.split(","):
+        name, _, value = part.strip().partition("=")
+        if name.lower() == "timeout" and value.isascii() and value.isdigit():
+            allowed = min(allowed, max(0.0, float(value[:9]) - _IDLE_SAFETY_S))
+    return allowed
