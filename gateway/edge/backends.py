@@ -7,7 +7,7 @@ import base64
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from gateway.core.decision import EngineKind
 from gateway.core.principal import Principal
 from gateway.core.tasks import Supervisor
 from gateway.engines.clickhouse import ClickHouseClient
-from gateway.engines.contract import EngineClient, Health
+from gateway.engines.contract import EngineClient, EngineError, Health
 from gateway.engines.trino import TrinoClient
 from gateway.wire.http.client import UpstreamPool
 
@@ -60,6 +60,8 @@ class BackendOptions:
     health_timeout_s: float = 5.0
     health_failures: int = 2
     """Failed probes in a row before it counts as down; one good probe brings it back."""
+    health_statement: str | None = None
+    """A statement that must succeed too."""
 
 
 class LiveBackend:
@@ -260,7 +262,7 @@ class LiveBackends:
 
     async def probe(self, backend: LiveBackend) -> Health:
         """One health probe now; learns the coordinator's suffix and reports a change."""
-        health = await backend.client.health()
+        health = await self._health(backend)
         if health.coordinator:
             self.learn_coordinator(health.coordinator, backend)
         backend.failures = 0 if health.up else backend.failures + 1
@@ -269,4 +271,13 @@ class LiveBackends:
             backend.health = health
         if backend.health.up != was_up:
             self._on_change()
+        return health
+
+    async def _health(self, backend: LiveBackend) -> Health:
+        health, statement = await backend.client.health(), backend.options.health_statement
+        if health.up and statement is not None:
+            try:
+                await backend.client.rows(statement, timeout_s=backend.options.health_timeout_s)
+            except EngineError as error:
+                return replace(health, up=False, detail=f"the health statement failed: {error}")
         return health

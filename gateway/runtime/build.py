@@ -72,6 +72,7 @@ def _backend_options(backend: Backend) -> BackendOptions:
         health_interval_s=backend.health.interval,
         health_timeout_s=backend.health.timeout,
         health_failures=backend.health.failures,
+        health_statement=backend.health.statement,
     )
 
 
@@ -159,4 +160,5 @@ def tls_files(listener: Listener) -> TlsFiles | None:
         wanted = (
             ClientCertificates.REQUIRED if tls.require_client_certificate else ClientCertificates.OPTIONAL
         )
-    return TlsFiles(tls.certificate, tls.key, tls.client_ca, wanted)
+    oldest = ssl.TLSVersion.TLSv1_3 if tls.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
+    return TlsFiles(tls.certificate, tls.key, tls.client_ca, wanted, oldest)

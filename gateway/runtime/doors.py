@@ -23,6 +23,7 @@ from gateway.wire.clickhouse.settings import SettingsPolicy, UnknownSettings
 from gateway.wire.http.server import HttpServer
 from gateway.wire.http.tls import ReloadingTls
 from gateway.wire.trino.options import TrinoOptions
+from gateway.wire.trino.request import RequestRules
 from gateway.wire.trino.server import TrinoWire
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,13 @@ class Doors:
         wire: TrinoWire | ClickHouseWire
         if listener.wire is Wire.TRINO:
             key = derived(self._key, "trino transactions")
-            trino = TrinoOptions(transaction_key=key, info_page=self._query_page)
+            trino = TrinoOptions(
+                transaction_key=key,
+                info_page=self._query_page,
+                rules=RequestRules(extra_credentials=frozenset(settings.trino.extra_credentials)),
+                unpolled_after_s=settings.trino.unpolled_after,
+                replay_writes=settings.trino.replay_writes,
+            )
             wire = TrinoWire(self._edge, options, trino)
         else:
             wire = ClickHouseWire(self._edge, self._clickhouse(settings, listener))
@@ -107,8 +114,11 @@ class Doors:
         return ClickHouseOptions(
             id_key=derived(self._key, "clickhouse ids"),
             wire=build.wire_options(settings, listener),
-            settings=SettingsPolicy(frozenset(chosen.settings_allowed), unknown=unknown),
+            settings=SettingsPolicy(
+                frozenset(chosen.settings_allowed), frozenset(chosen.settings_denied), unknown=unknown
+            ),
             external_data=chosen.external_data == "allow",
+            pass_roles=chosen.pass_roles,
         )
 
     def connections(self) -> Counter[Wire]:

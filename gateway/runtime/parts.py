@@ -8,12 +8,16 @@ from gateway.geo.model import Routing
 from gateway.geo.rules import load_routing
 from gateway.policy.stage import Policies
 from gateway.runtime import build
-from gateway.settings import Settings
+from gateway.settings import Problem, Settings, SettingsError
 from gateway.sql.stage import SqlRules
 
 
 def snapshot_parts(settings: Settings) -> list[Part]:
     """Modes, topology, routing, policies and limits. Raises SettingsError with every problem of a file."""
+    if settings.governance.mode is not Mode.OFF:
+        # Better no gateway than one that only looks as if it enforced something.
+        message = "this version cannot enforce or observe policies yet; write `governance: off`"
+        raise SettingsError([Problem("settings", 1, 1, "governance.mode", message)])
     return [
         settings.feature_modes(),
         build.topology(settings),

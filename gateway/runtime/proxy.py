@@ -115,10 +115,9 @@ class Proxy:
         What needs a restart (listeners' addresses, the state directory, workers) is said in the log.
         """
         fresh = snapshot_parts(settings)
+        backends = [build.live_backend(backend, settings, self.state.run) for backend in settings.backends]
         await self.identity.reload(settings.identity)
-        await self.backends.replace(
-            [build.live_backend(backend, settings, self.state.run) for backend in settings.backends]
-        )
+        await self.backends.replace(backends)
         if isinstance(self.admission, LocalAdmission):
             self.admission.book.limits = build.admission_limits(settings)
         self.edge.limits = build.edge_limits(settings)

@@ -128,12 +128,11 @@ metrcs: {}
         ),
         (("off\n", "off\nadmin: {port: 1}\n"), "admin.port: needs a token"),
         (("off\n", "off\ngroups: {g: {wire: trino}}\n"), "there is no group 'trino' (known: g)"),
-        (("off\n", "off\nlimits: {probe_rounds: 4}\n"), "limits.probe_rounds: expected 3, found 4"),
         (("off\n", "off\nlimits: {statement_bytes: 1}\n"), "expected a size with its unit"),
         (("off\n", "off\nlimits: {statement_bytes: 1GiB}\n"), "expected at most 16MiB, found '1GiB'"),
         (("off\n", "off\nserver: {drain_seconds: soon}\n"), "expected a number, found text"),
         (("off\n", "off\n7: x\n"), "this key is 7, which is not text; quote it"),
-        (("off\n", "off\ntrino: {session_properties_allowed: some}\n"), "expected '*' or a list of names"),
+        (("off\n", "off\ntrino: {extra_credentials: some}\n"), "expected a list"),
         (("off\n", "off\nmodes: {'bad name': off}\n"), "as a key, does not look right"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -28,8 +28,6 @@ class Limits(Section):
     """Statements with more tokens are decided in a child process that can be killed."""
     probe_timeout: Annotated[Duration, Field(ge=0.1, le=60)] = 5.0
     """The longest wait for one question to an engine while deciding."""
-    probe_rounds: Literal[3] = 3
-    """Rounds of such questions per decision; fixed."""
     per_principal_concurrent: Annotated[int, Field(ge=1, le=100_000)] = 20
     """Queries that one principal may run at a time."""
     per_principal_queued: Annotated[int, Field(ge=0, le=100_000)] = 100

@@ -34,13 +34,14 @@ class TlsFiles:
     key: Path
     client_ca: Path | None = None
     client_certificates: ClientCertificates = ClientCertificates.NONE
+    oldest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
 
 
 def server_context(files: TlsFiles) -> ssl.SSLContext:
-    """A context for TLS 1.2 and newer. Raises OSError or ssl.SSLError for unusable files, ValueError when
+    """A context for TLS 1.2 (or `oldest`) and newer. Raises OSError or ssl.SSLError for unusable files, ValueError when
     client certificates are wanted without authorities to check them against."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = max(files.oldest, ssl.TLSVersion.TLSv1_2)
     context.load_cert_chain(files.certificate, files.key)
     context.set_alpn_protocols(["http/1.1"])
     if files.client_certificates is not ClientCertificates.NONE:
