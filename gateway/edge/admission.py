@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 from typing import Protocol
 
 Tiers = tuple[tuple[str, ...], ...]
@@ -69,7 +69,7 @@ class AdmissionBook:
 
         `granted(backend)` is called later for a ticket that waited. Raises AdmissionRefused.
         """
-        if not any(name not in self.unavailable for tier in tiers for name in tier):
+        if not any(tiers) or (self.unavailable and self.unavailable.issuperset(chain.from_iterable(tiers))):
             raise AdmissionRefused("no_backend", "no backend of the chosen groups is healthy")
         mine = self._waiting.get(principal)
         if not mine and (backend := self._free(principal, tiers)):
@@ -134,6 +134,8 @@ class AdmissionBook:
         if self.running_of[principal] >= self.limits.per_principal:
             return None
         for tier in tiers:
+            if len(tier) == 1 and tier[0] not in self.unavailable:
+                return tier[0] if self.running_on[tier[0]] < self._limit(tier[0]) else None
             up = [name for name in tier if name not in self.unavailable]
             if not up:
                 continue

@@ -139,7 +139,9 @@ class Edge(Protocol):
         """Raises AuthenticationFailed (already rate-limited, counted and audited)."""
         ...
 
-    async def open(self, statement: Statement, principal: Principal, *, peer: str = "") -> Query:
+    async def open(
+        self, statement: Statement, principal: Principal, *, peer: str = "", traceparent: str | None = None
+    ) -> Query:
         """Decide, register as a live query, commit the audit record. Never raises for a refusal."""
         ...
 

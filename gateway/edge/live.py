@@ -115,7 +115,9 @@ class LiveEdge:
         """A decision without a query: what `gateway explain` shows."""
         return await self._decider.decide(statement, principal)
 
-    async def open(self, statement: Statement, principal: Principal, *, peer: str = "") -> LiveQuery:
+    async def open(
+        self, statement: Statement, principal: Principal, *, peer: str = "", traceparent: str | None = None
+    ) -> LiveQuery:
         """See `contract.Edge.open`."""
         if self.draining:
             return self._closed(statement, principal, peer, _DRAINING)
@@ -123,6 +125,7 @@ class LiveEdge:
             return self._closed(statement, principal, peer, _TOO_MANY)
         decided = await self._decider.decide(statement, principal)
         query = self._query(statement, principal, decided, peer)
+        query.traceparent = traceparent
         self._live[query.id] = query
         self.idle.clear()
         self._ledger.decided(query)

@@ -16,11 +16,13 @@ from gateway.edge.decider import Decided
 
 def query_id() -> str:
     """A UUIDv7 (RFC 9562): sorts by time, 74 random bits."""
-    stamp = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
-    number = stamp << 80 | 7 << 76 | (random >> 64 & 0xFFF) << 64 | 2 << 62 | random & (1 << 62) - 1
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    stamp = f"{time.time_ns() // 1_000_000:012x}"
+    random = os.urandom(10).hex()
+    variant = _VARIANTS[random[3]]
+    return f"{stamp[:8]}-{stamp[8:]}-7{random[:3]}-{variant}{random[4:7]}-{random[7:19]}"
+
+
+_VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 @dataclass(slots=True)
@@ -70,6 +72,8 @@ class LiveQuery:
     _first_byte: float | None = None
     cancelled: bool = False
     finished: bool = False
+    traceparent: str | None = None
+    """Where the client's trace goes on, as it sent it."""
 
     @property
     def decision(self) -> Decision:

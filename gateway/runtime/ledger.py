@@ -20,6 +20,9 @@ from gateway.store.history import HistoryWriter
 from gateway.store.records import QueryRecord
 from gateway.store.vault import StatementText, TextPart
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.tracing import Ended, NoTracer, Tracer, parse
+
+UNTRACED = NoTracer()
 
 
 class QueryLedger:
@@ -27,7 +30,10 @@ class QueryLedger:
     query is written twice on the hot path.
     """
 
-    def __init__(self, audit: AuditLog, metrics: Metrics, history: HistoryWriter | None) -> None:
+    def __init__(
+        self, audit: AuditLog, metrics: Metrics, history: HistoryWriter | None, tracer: Tracer = UNTRACED
+    ) -> None:
+        self._tracer = tracer
         self._audit = audit
         self._metrics = metrics
         self._meters: dict[tuple[Wire, StatementKind, Outcome], _Meters] = {}
@@ -76,6 +82,20 @@ class QueryLedger:
         if end.error_text and self.history is not None:
             self.history.offer(StatementText(query.id, TextPart.ERROR, end.error_text, time.time()))
         self._measure(query, end)
+        self._trace(query, end)
+
+    def _trace(self, query: LiveQuery, end: Settlement) -> None:
+        attributes = {
+            "gateway.query_id": query.id,
+            "gateway.wire": query.statement.wire.value,
+            "gateway.kind": query.decision.kind.value,
+            "gateway.outcome": end.outcome.value,
+            "gateway.fingerprint": query.decision.fingerprint,
+            "gateway.backend": query.backend.name if query.backend else "",
+        }
+        failed = end.outcome in (Outcome.FAILED, Outcome.UNKNOWN)
+        whole = Ended(query.opened_at, end.total_s, failed)
+        self._tracer.record("gateway.query", parse(query.traceparent), attributes, whole)
 
     def _measure(self, query: LiveQuery, end: Settlement) -> None:
         metrics, decision, wire = self._metrics, query.decision, query.statement.wire

@@ -32,6 +32,7 @@ from gateway.settings import Settings
 from gateway.store.audit import AuditLog
 from gateway.store.history import HistoryWriter
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.tracing import tracer
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Proxy:
         self.big = BigDecisions(
             settings.limits.decide_cpu, lambda: metrics.count("gateway_decide_killed_total")
         )
-        self.ledger = QueryLedger(audit, metrics, history)
+        self.ledger = QueryLedger(audit, metrics, history, tracer(settings.telemetry.otlp_endpoint))
         self.edge = LiveEdge(
             authenticator=lambda: self.identity,
             decider=Decider(

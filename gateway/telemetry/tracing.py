@@ -74,11 +74,26 @@ def _random_hex(count: int) -> str:
     return data.hex()
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """When a span began (Unix seconds), how long it took, and whether it ended badly."""
+
+    started: float
+    seconds: float
+    failed: bool = False
+
+
 class Tracer(Protocol):
     """What the gateway does with spans; attributes hold no statement and no principal."""
 
     def span(self, name: str, context: TraceContext | None, attributes: Mapping[str, str]) -> Any:
         """A context manager that yields the context to pass on."""
+        ...
+
+    def record(
+        self, name: str, context: TraceContext | None, attributes: Mapping[str, str], end: Ended
+    ) -> None:
+        """A span that is over already: a query's life is in no single task's hands."""
         ...
 
 
@@ -90,6 +105,11 @@ class NoTracer:
         self, name: str, context: TraceContext | None, attributes: Mapping[str, str]
     ) -> Iterator[TraceContext | None]:
         yield context
+
+    def record(
+        self, name: str, context: TraceContext | None, attributes: Mapping[str, str], end: Ended
+    ) -> None:
+        pass
 
 
 class OtelTracer:
@@ -113,6 +133,17 @@ class OtelTracer:
             ours = span.get_span_context()
             state = context.state if context is not None else ""
             yield TraceContext(f"{ours.trace_id:032x}", f"{ours.span_id:016x}", int(ours.trace_flags), state)
+
+    def record(
+        self, name: str, context: TraceContext | None, attributes: Mapping[str, str], end: Ended
+    ) -> None:
+        parent = None if context is None else self._parent(context)
+        span = self._tracer.start_span(
+            name, context=parent, attributes=dict(attributes), start_time=int(end.started * 1e9)
+        )
+        if end.failed:
+            span.set_status(self._api.StatusCode.ERROR)
+        span.end(end_time=int((end.started + end.seconds) * 1e9))
 
     def _parent(self, context: TraceContext) -> Any:
         trace = self._api

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from gateway.telemetry.tracing import NoTracer, OtelTracer, TraceContext, parse, start, tracer
+from gateway.telemetry.tracing import Ended, NoTracer, OtelTracer, TraceContext, parse, start, tracer
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -134,3 +134,17 @@ def test_spans_are_sent_to_the_collector() -> None:
 
 def gunzipped(body: bytes) -> bytes:
     return gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body
+
+
+def test_a_span_that_is_over_is_recorded_under_the_clients_trace() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    ours = OtelTracer(provider.get_tracer("test"), trace, provider)
+    end = Ended(1_700_000_000.0, 2.5, True)
+    ours.record("gateway.query", parse(f"00-{TRACE}-{SPAN}-01"), {"gateway.wire": "trino"}, end)
+    (span,) = exporter.get_finished_spans()
+    assert span.parent is not None
+    assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, SPAN)
+    assert span.end_time - span.start_time == 2_500_000_000
+    assert span.status.is_ok is False

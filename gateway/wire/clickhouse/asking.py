@@ -73,7 +73,9 @@ class Asking:
         else:
             gathered = await gather(asked, request.body, wire.options)
         statement = _statement(asked, gathered.text, form)
-        self._query = query = await wire.edge.open(statement, principal, peer=request.peer.host)
+        self._query = query = await wire.edge.open(
+            statement, principal, peer=request.peer.host, traceparent=asked.trace
+        )
         decision = query.decision
         if isinstance(decision, Plan):
             await self._execute(query, decision, asked, gathered, form)

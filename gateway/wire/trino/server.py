@@ -171,7 +171,9 @@ class TrinoWire:
         if not client.statement.text:
             await send_text(responder, 400, "SQL statement is empty")
             return
-        query = await self._edge.open(client.statement, principal, peer=request.peer.host)
+        query = await self._edge.open(
+            client.statement, principal, peer=request.peer.host, traceparent=client.traceparent
+        )
         match query.decision:
             case Refusal() as refusal:
                 failure = failure_of(refusal)

@@ -131,7 +131,9 @@ class DoubleEdge:
             raise AuthenticationFailed("password is incorrect, or there is no user with such name")
         return Principal(credentials.user, method="password")
 
-    async def open(self, statement: Statement, principal: Principal, *, peer: str = "") -> DoubleQuery:
+    async def open(
+        self, statement: Statement, principal: Principal, *, peer: str = "", traceparent: str | None = None
+    ) -> DoubleQuery:
         query = DoubleQuery(self, statement, principal, self.decide(statement, principal))
         self.queries.append(query)
         del self.queries[:-100]

@@ -137,7 +137,9 @@ class DoubleEdge:
             raise ImpersonationDenied(f"{name} may not act as {act_as}")
         return Principal(act_as or name, impersonator=name if act_as else None)
 
-    async def open(self, statement: Statement, principal: Principal, *, peer: str = "") -> DoubleQuery:
+    async def open(
+        self, statement: Statement, principal: Principal, *, peer: str = "", traceparent: str | None = None
+    ) -> DoubleQuery:
         decision = self.decide(statement, principal)
         query = DoubleQuery(f"q{next(self._ids)}", statement, principal, decision, self.index)
         self.queries.append(query)
