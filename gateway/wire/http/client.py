@@ -151,7 +151,8 @@ class UpstreamPool:
         body: RequestBody,
         body_length: int | None,
     ) -> bytes:
-        framing = "" if any(n.lower() == "host" for n, _ in headers) else f"Host: {self.host_header}\r\n"
+        named = any(len(name) == 4 and name.lower() == "host" for name, _ in headers)
+        framing = "" if named else f"Host: {self.host_header}\r\n"
         if isinstance(body, bytes):
             framing += f"Content-Length: {len(body)}\r\n"
         elif body is not None:

@@ -236,7 +236,7 @@ class Responder:
         bodiless = self._head_only or status < 200 or status in (204, 304)
         mode, framing = self._framing(status, bodiless, length, keep)
         pairs = _pairs(headers)
-        if not any(name.lower() == "date" for name, _ in pairs):
+        if not any(len(name) == 4 and name.lower() == "date" for name, _ in pairs):
             framing = self._channel.date_line() + framing
         if self._begun:
             if status != self.status:

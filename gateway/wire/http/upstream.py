@@ -294,7 +294,10 @@ class UpstreamConnection(asyncio.Protocol):
     def _idle_allowance(self, headers: Headers) -> float:
         allowed = self._pool.limits.idle_keep_alive_s
         offer = headers.get("keep-alive")
-        return allowed if offer is None else min(allowed, _offered_idle_s(offer))
+        if offer is None:
+            return allowed
+        # ClickHouse counts `max` down with each request; the rest is the same each time.
+        return min(allowed, _offered_idle_s(offer.partition(", max=")[0]))
 
     def still_good(self) -> bool:
         """Was it left alone while idle? The kernel knows of a close before our loop does."""
@@ -360,7 +363,7 @@ class UpstreamConnection(asyncio.Protocol):
 
 @lru_cache(maxsize=64)
 def _offered_idle_s(offer: str) -> float:
-    """How long a `Keep-Alive` field lets a connection rest; the same engine says the same each time."""
+    """How long a `Keep-Alive` field lets a connection rest, in seconds."""
     allowed = NEVER
     for part in offer.split(","):
         name, _, value = part.strip().partition("=")
