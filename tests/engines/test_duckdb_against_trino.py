@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,7 +83,7 @@ def embedded() -> Iterator[Embedded]:
 @pytest.fixture(scope="module")
 def seeded(trino_server: TrinoAddress) -> Iterator[str]:
     """The same data in the real Trino, in a schema of its own."""
-    schema = "market_beside_duckdb"
+    schema = f"market_{uuid.uuid4().hex[:12]}"
     for statement in trino_statements("memory", schema, tables=build(SCALE)):
         found = ask(trino_server.url, statement)
         assert "error" not in found, (statement[:200], found)

@@ -74,7 +74,7 @@ def test_what_is_missing_is_listed_with_what_to_do(checkout: Path) -> None:
     assert outcome.returncode == 1
     assert "trino (needed): not installed yet" in outcome.stdout
     assert "what to do: " in outcome.stdout
-    assert "missing for `test`: python packages, java, trino" in outcome.stderr
+    assert "missing for `test`: python packages, java, dbt, trino" in outcome.stderr
     assert not (checkout.parent / "tools").exists(), "--list changes nothing"
 
 

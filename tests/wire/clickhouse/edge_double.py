@@ -123,6 +123,8 @@ class DoubleEdge:
 
     async def authenticate(self, credentials: Credentials) -> Principal:
         self.credentials.append(credentials)
+        if credentials.act_as is not None:
+            raise AuthenticationFailed("a name without a password proves nothing here")
         if credentials.user is None:
             return Principal("default")
         if credentials.user == "default" and not credentials.password:
