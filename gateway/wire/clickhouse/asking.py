@@ -123,7 +123,7 @@ class Asking:
         try:
             return await self._wire.edge.authenticate(credentials)
         except AuthenticationFailed as error:
-            raise log_in_failed(credentials.user or "default", error) from None
+            raise log_in_failed(credentials.user or credentials.act_as or "default", error) from None
 
     async def _read_form(self, asked: ClickHouseRequest, boundary: str) -> Form:
         options = self._wire.options
