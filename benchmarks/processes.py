@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -20,6 +21,19 @@ def tree(pid: int) -> list[int]:
         found.append(one)
         todo += children.get(one, ())
     return found
+
+
+def settled_tree(pid: int, longest_s: float = 15.0) -> list[int]:
+    """The tree once its memory has stopped growing: children of a fresh start are still loading."""
+    until = time.monotonic() + longest_s
+    before = -1.0
+    while True:
+        pids = tree(pid)
+        now = resident_mb(pids)
+        if abs(now - before) < 0.5 or time.monotonic() > until:
+            return pids
+        before = now
+        time.sleep(1.0)
 
 
 def cpu_seconds(pids: list[int]) -> float:

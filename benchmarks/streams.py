@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from benchmarks.client import BadAnswer, Connection, request
 from benchmarks.load import next_uri
-from benchmarks.processes import cpu_seconds, peak_mb, reset_peak, resident_mb, tree
+from benchmarks.processes import cpu_seconds, peak_mb, reset_peak, resident_mb, settled_tree
 from benchmarks.report import Report
 from benchmarks.targets import Target
 
@@ -83,7 +83,7 @@ class _Cost:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._pids = tree(target.pid) if target.pid is not None else []
+        self._pids = settled_tree(target.pid) if target.pid is not None else []
         self._idle = resident_mb(self._pids)
         self._peak = self._cpu = self._before = 0.0
 
