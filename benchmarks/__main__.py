@@ -146,11 +146,12 @@ def _streams(report: Report, up: Stage, size: Size, big: bool) -> None:
             ("Native", streams.clickhouse_native),
         ):
             work = f"ch-stream {name} {megabytes / 1000:g} GB"
-            streams.stream(report, work, fetch, up.clickhouse, megabytes, rounds)
+            streams.stream(report, work, fetch, _ONCE["ch-small"], up.clickhouse, megabytes, rounds)
     if up.trino:
         megabytes = min(6000, megabytes) if big else size.trino_mb
         work = f"trino-stream {megabytes / 1000:g} GB"
-        streams.stream(report, work, streams.trino_pages, up.trino, megabytes, min(rounds, 3))
+        fetch = streams.trino_pages
+        streams.stream(report, work, fetch, _ONCE["trino-post"], up.trino, megabytes, min(rounds, 3))
 
 
 def _workers(report: Report, up: Stage, size: Size) -> None:

@@ -160,13 +160,19 @@ async def flood(target: Target, turn: Turn, connections: int) -> float:
     """Busy connections until `turn` has nothing more to send; returns the seconds it took."""
     loop = asyncio.get_running_loop()
     ends = [loop.create_future() for _ in range(connections)]
+    opened: list[asyncio.Transport] = []
     began = time.perf_counter()
-    async with asyncio.timeout(TIMEOUT_S):
-        for end in ends:
-            await loop.create_connection(
-                lambda end=end: _Busy(turn, end),  # type: ignore[misc]
-                target.host,
-                target.port,
-            )
-        await asyncio.gather(*ends)
-    return time.perf_counter() - began
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            for end in ends:
+                transport, _ = await loop.create_connection(
+                    lambda end=end: _Busy(turn, end),  # type: ignore[misc]
+                    target.host,
+                    target.port,
+                )
+                opened.append(transport)
+            await asyncio.gather(*ends)
+        return time.perf_counter() - began
+    finally:
+        for transport in opened:
+            transport.abort()
