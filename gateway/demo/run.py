@@ -23,11 +23,15 @@ from gateway.engines.clickhouse import ClickHouseClient
 from gateway.engines.embedded import EmbeddedEngine
 from gateway.engines.trino import TrinoClient
 from gateway.identity.passwords import hash_password
+from gateway.runtime.admin import AdminDoors
 from gateway.runtime.process import GatewayProcess
+from gateway.runtime.worker import WorkerProcess
 from gateway.settings import load_settings
 from gateway.wire.http.client import UpstreamPool
 
 SEED_TIMEOUT_S = 300.0
+MAX_TEMPORARY = 44
+"""Characters: with the demo's own part, 103, which is what macOS allows a socket; Linux allows four more."""
 CATALOG = "energy"
 REAL_CATALOG = "memory"
 """A real Trino shows the market in its memory connector; a catalog of one's own would need a lake."""
@@ -78,7 +82,7 @@ class Demo:
 @contextlib.asynccontextmanager
 async def running_demo(options: DemoOptions, say: Say) -> AsyncIterator[Demo]:
     """Start everything; on leaving, whatever the reason, everything is stopped and the folder removed."""
-    directory = Path(tempfile.mkdtemp(prefix="gateway-demo-"))
+    directory = _own_folder()
     try:
         async with contextlib.AsyncExitStack() as stack:
             started = _real if options.real else _embedded
@@ -87,12 +91,32 @@ async def running_demo(options: DemoOptions, say: Say) -> AsyncIterator[Demo]:
                 _usable(p, say) for p in (options.trino_port, options.clickhouse_port, options.metrics_port)
             ]
             _write_settings(directory, ports, backends)
-            process = GatewayProcess(load_settings(directory / "gateway.yaml"))
-            stack.push_async_callback(process.stop)
-            await process.start()
+            process = await _serve(directory / "gateway.yaml", stack)
             yield Demo(Doors(ports[0], ports[1], catalog), ports[2], process, directory)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _own_folder() -> Path:
+    """Paths of Unix sockets may have about 100 bytes; where the usual place is too deep for them, /tmp it is."""
+    usual = tempfile.gettempdir()
+    return Path(
+        tempfile.mkdtemp(prefix="gateway-demo-", dir=usual if len(usual) <= MAX_TEMPORARY else "/tmp")
+    )
+
+
+async def _serve(config: Path, stack: contextlib.AsyncExitStack) -> GatewayProcess:
+    """All that `gateway serve` runs, in this one process: the proxy, the admin API, the worker with the history."""
+    settings = load_settings(config)
+    process, worker = GatewayProcess(settings), WorkerProcess(settings)
+    doors = AdminDoors(process, config)
+    stack.push_async_callback(process.stop)
+    await process.start()
+    stack.push_async_callback(worker.stop)
+    await worker.start()
+    stack.push_async_callback(doors.close)
+    await doors.open()
+    return process
 
 
 Backends = list[dict[str, Any]]
