@@ -203,7 +203,7 @@ class AdminClient:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise AdminUnreachable(
                 f"no gateway answers at {self._target.socket or self._target.url} "
-                f"({str(error) or type(error).__name__}). Is it running, and is this the right address?"
+                f"({_reason(error)}). Is it running, and is this the right address?"
             ) from error
 
 
@@ -251,3 +251,10 @@ class SyncAdminClient:
     def run(self, call: Coroutine[Any, Any, T]) -> T:
         """The result of one of the client's calls."""
         return self._runner.run(call)
+
+
+def _reason(error: Exception) -> str:
+    """In the system's own words where there are some: aiohttp wraps them in its own."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    told = cause.strerror if isinstance(cause, OSError) else str(cause)
+    return told or type(error).__name__

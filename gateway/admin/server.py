@@ -179,7 +179,8 @@ class AdminServer:
     async def _set_draining(self, name: str, draining: bool, actor: Actor) -> BackendState:
         state = await self._backend.drain(name, draining, actor)
         if state is None:
-            raise AdminError(404, "no_backend", f"There is no backend {name}; see GET /v1/backends")
+            known = ", ".join(sorted(known.name for known in await self._backend.backends()))
+            raise AdminError(404, "no_backend", f"There is no backend {name}; there are: {known}")
         return state
 
     async def _snapshot(self, actor: Actor, arguments: Arguments) -> Any:

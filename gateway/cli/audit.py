@@ -13,6 +13,7 @@ from gateway.cli.common import (
     ConfigOption,
     JsonOption,
     err,
+    fail,
     out,
     print_json,
     settings_or_exit,
@@ -25,13 +26,21 @@ app = typer.Typer(help="The audit record.", no_args_is_help=True)
 
 @app.command()
 def verify(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Follow the hash chain of every process's segments to the first broken link, if there is one."""
+    """Follow the hash chain of every process's segments to the first broken link, if there is one.
+
+    Exits 0 when every link holds, 1 otherwise.
+    """
     from gateway.admin.contract import AuditVerified
-    from gateway.runtime.state import StateDir, audit_key
+    from gateway.runtime.state import StateDir, StateUnusable, audit_key
     from gateway.store.audit_verify import verify as verify_chain
 
     settings = settings_or_exit(config)
-    key = audit_key(settings, StateDir.open(settings))
+    if not settings.audit.directory.is_dir():
+        fail(f"there is no audit directory {settings.audit.directory}; has this gateway run yet?")
+    try:
+        key = audit_key(settings, StateDir.open(settings))
+    except StateUnusable as error:
+        fail(str(error))
     anchors = asyncio.run(_anchors(settings, key))
     report = AuditVerified.of(verify_chain(settings.audit.directory, key=key, anchors=anchors))
     if as_json:

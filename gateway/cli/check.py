@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli.common import DEFAULT_CONFIG, USAGE, ConfigOption, JsonOption, out, print_json, show_problems
+from gateway.cli.common import (
+    DEFAULT_CONFIG,
+    USAGE,
+    ConfigOption,
+    FileArgument,
+    JsonOption,
+    exists_or_exit,
+    out,
+    print_json,
+    show_problems,
+)
 from gateway.settings import Problem, SettingsError, load_settings
 from gateway.settings import check as check_settings
 
 
-def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Check settings, user and key files, rules and their cases; every mistake at once, with file and line."""
+def check(
+    file: FileArgument = None, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
+) -> None:
+    """Check settings, user and key files, rules and their cases; every mistake at once, with file and line.
+
+    Exits 0 when all is good, 2 otherwise.
+    """
+    config = file or config
+    if not as_json:
+        exists_or_exit(config)
     problems = [*check_settings(config), *_rule_problems(config)]
     if as_json:
         print_json(

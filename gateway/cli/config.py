@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.common import DEFAULT_CONFIG, ConfigOption, fail, out, settings_or_exit
+from gateway.cli.common import DEFAULT_CONFIG, ConfigOption, FileArgument, fail, out, settings_or_exit
 from gateway.settings import redacted
 
 app = typer.Typer(help="The settings.", no_args_is_help=True)
 
 
 @app.command()
-def show(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def show(file: FileArgument = None, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Print the settings in force, defaults filled in; secrets appear only as references."""
-    out.print(redacted(settings_or_exit(config)), markup=False, highlight=False, end="")
+    out.print(redacted(settings_or_exit(file or config)), markup=False, highlight=False, end="")
 
 
 @app.command()
@@ -37,4 +37,13 @@ def init(path: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFA
             file.write(STARTER)
     except FileExistsError:
         fail(f"{path} exists already; nothing was changed")
-    out.print(f"wrote {path}; next: `gateway check --config {path}`")
+    except OSError as error:
+        fail(f"{path} cannot be written: {error.strerror}")
+    users = path.parent / "users.yaml"
+    for line in (
+        f"wrote {path}; next:",
+        f"  gateway users hash YOUR-NAME > {users}",
+        f"  gateway check {path}",
+        f"  gateway serve --config {path}",
+    ):
+        out.print(line, markup=False, highlight=False)

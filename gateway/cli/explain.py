@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from gateway.admin.explain import explained
 from gateway.cli.common import (
@@ -16,9 +15,10 @@ from gateway.cli.common import (
     ConfigOption,
     JsonOption,
     fail,
-    out,
     print_json,
     settings_or_exit,
+    show_facts,
+    show_trail,
 )
 from gateway.core.decision import Refusal
 from gateway.core.statement import Wire
@@ -39,7 +39,7 @@ def explain(
 ) -> None:
     """Show what would be decided about a statement, and why, without running it.
 
-    Works from the settings alone; nothing needs to be running.
+    Works from the settings alone; nothing needs to be running. Exits 0 for what would run, 1 for a refusal.
     """
     from gateway.core.statement import Statement
     from gateway.runtime.explain import ExplainFailed, explain_offline
@@ -54,20 +54,8 @@ def explain(
     if as_json:
         print_json(shown)
     else:
-        _show(shown)
+        trail = shown.pop("trail")
+        show_facts(shown)
+        show_trail(trail)
     if isinstance(decision, Refusal):
         raise typer.Exit(FAILED)
-
-
-def _show(shown: dict[str, Any]) -> None:
-    trail = shown.pop("trail")
-    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in shown.items():
-        if value not in (None, (), {}, "", False):
-            facts.add_row(name, value if isinstance(value, str) else str(value))
-    out.print(facts, markup=False)
-    steps = Table("stage", "what happened", "rule", "why", title="trail", title_justify="left")
-    for step in trail:
-        effect = f"would have {step['effect']}" if step.get("observed") else step["effect"]
-        steps.add_row(step["stage"], effect, step.get("rule", ""), step.get("detail", ""))
-    out.print(steps, markup=False)

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
 from gateway.admin.client import AdminClient, AdminRefused, AdminUnreachable, SyncAdminClient, Target
 from gateway.admin.contract import BackendState
 from gateway.cli.common import (
     DEFAULT_CONFIG,
+    USAGE,
     ConfigOption,
     JsonOption,
     fail,
     out,
     print_json,
     settings_or_exit,
+    show_facts,
+    show_trail,
+    table_of,
 )
 
 T = TypeVar("T")
 
+BackendArgument = Annotated[str, typer.Argument(help="Its name; `gateway backends list` shows them.")]
+QueryArgument = Annotated[str, typer.Argument(help="The gateway's id of the query, or the engine's.")]
 UrlOption = Annotated[
     str | None,
     typer.Option("--admin", envvar="GATEWAY_ADMIN", help="Admin URL or socket path; default: the settings'."),
@@ -38,7 +45,10 @@ def target(config: Path, admin: str | None) -> Target:
     """Where the admin API is: as given, else the socket or port of the settings."""
     token = os.environ.get(TOKEN_VARIABLE)
     if admin is not None:
-        return Target(url=admin, token=token) if "://" in admin else Target(socket=Path(admin))
+        try:
+            return Target(url=admin, token=token) if "://" in admin else Target(socket=Path(admin))
+        except ValueError as error:
+            fail(f"--admin: {error}", USAGE)
     chosen = settings_or_exit(config).admin
     if chosen.socket is not None:
         return Target(socket=chosen.socket)
@@ -92,15 +102,25 @@ def list_backends(
 
 
 @backends.command()
-def drain(name: str, config: ConfigOption = DEFAULT_CONFIG, admin: UrlOption = None) -> None:
+def drain(
+    name: BackendArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    admin: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Send a backend nothing new; what runs on it finishes. Ends with a restart or `undrain`."""
-    _show_backends([ask(config, admin, lambda client: client.drain(name))], as_json=False)
+    _show_backends([ask(config, admin, lambda client: client.drain(name))], as_json)
 
 
 @backends.command()
-def undrain(name: str, config: ConfigOption = DEFAULT_CONFIG, admin: UrlOption = None) -> None:
+def undrain(
+    name: BackendArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    admin: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Use a drained backend again."""
-    _show_backends([ask(config, admin, lambda client: client.undrain(name))], as_json=False)
+    _show_backends([ask(config, admin, lambda client: client.undrain(name))], as_json)
 
 
 def _show_backends(states: Any, as_json: bool) -> None:
@@ -108,20 +128,15 @@ def _show_backends(states: Any, as_json: bool) -> None:
     if as_json:
         print_json([asdict(state) for state in found])
         return
-    table = Table("backend", "engine", "group", "state", "running", "version", "problem")
+    table = table_of(
+        "backend", "engine", "group", "state", "running", "version", "problem", whole=["backend"]
+    )
     for state in found:
         word = "draining" if state.draining else "up" if state.healthy else "down"
         style = {"up": "green", "down": "red", "draining": "yellow"}[word]
         load = f"{state.running}/{state.limit}" if state.limit else str(state.running)
-        table.add_row(
-            state.name,
-            state.engine,
-            state.group,
-            f"[{style}]{word}[/]",
-            load,
-            state.version or "",
-            state.problem or "",
-        )
+        row = (state.name, state.engine, state.group, word, load, state.version or "", state.problem or "")
+        table.add_row(*(Text(cell, style if cell is word else "") for cell in row))
     out.print(table)
 
 
@@ -129,44 +144,69 @@ def _show_backends(states: Any, as_json: bool) -> None:
 def history(
     config: ConfigOption = DEFAULT_CONFIG,
     admin: UrlOption = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 30,
+    user: Annotated[str | None, typer.Option(help="Only this principal's.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The most that are shown.")] = 30,
     as_json: JsonOption = False,
 ) -> None:
-    """Show past queries, newest first."""
-    page = ask(config, admin, lambda client: client.history(limit=limit))
+    """Show queries, newest first: when, whose, how they ended. `gateway queries show ID` tells the rest."""
+    filters = {} if user is None else {"principal": user}
+    page = ask(config, admin, lambda client: client.history(limit=limit, **filters))
     if as_json:
         print_json([record.as_dict() for record in page.queries])
         return
-    table = Table("id", "principal", "wire", "kind", "outcome", "backend", "rows", "ms", "rule")
+    if not page.queries:
+        out.print("no queries yet")
+        return
+    names = ("when", "principal", "wire", "kind", "outcome", "backend", "rows", "ms", "why", "id")
+    table = table_of(*names, whole=["id", "when"])
     for q in page.queries:
-        took = f"{q.total_ms:,.0f}" if q.total_ms is not None else ""
-        rows = f"{q.rows:,}" if q.rows is not None else ""
-        table.add_row(
-            q.id,
+        row = (
+            _local_time(q.time),
             q.principal,
             q.wire,
             q.kind,
             q.outcome or "running",
-            q.backend or "",
-            rows,
-            took,
-            q.rule or "",
+            q.backend,
+            None if q.rows is None else f"{q.rows:,}",
+            None if q.total_ms is None else f"{q.total_ms:,.0f}",
+            q.rule or q.refusal or q.error_code,
+            q.id,
         )
+        table.add_row(*(Text(cell or "") for cell in row))
     out.print(table)
+
+
+def _local_time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 @queries.command()
 def show(
-    query_id: Annotated[str, typer.Argument(help="The gateway's id of the query, or the engine's.")],
+    query_id: QueryArgument,
     config: ConfigOption = DEFAULT_CONFIG,
     admin: UrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show everything that is known of one query, its trail included."""
-    print_json(ask(config, admin, lambda client: client.query(query_id)).as_dict())
+    """Show everything that is known of one query, its trail included; never its text."""
+    known = ask(config, admin, lambda client: client.query(query_id)).as_dict()
+    if as_json:
+        print_json(known)
+        return
+    trail = known.pop("trail") or ()
+    show_facts(known | {"time": _local_time(known["time"]), "outcome": known["outcome"] or "running"})
+    show_trail(trail)
 
 
 @queries.command()
-def cancel(query_id: str, config: ConfigOption = DEFAULT_CONFIG, admin: UrlOption = None) -> None:
+def cancel(
+    query_id: QueryArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    admin: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Stop a running query."""
     done = ask(config, admin, lambda client: client.cancel(query_id))
-    out.print(f"{done.id}: {done.state}")
+    if as_json:
+        print_json(asdict(done))
+    else:
+        out.print(f"{done.id}: {done.state}", markup=False, highlight=False)

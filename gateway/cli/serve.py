@@ -12,7 +12,9 @@ from gateway.cli.common import DEFAULT_CONFIG, USAGE, ConfigOption, fail, settin
 
 def serve(
     config: ConfigOption = DEFAULT_CONFIG,
-    workers: Annotated[int | None, typer.Option(help="Proxy processes; overrides `server.workers`.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Proxy processes; overrides `server.workers`.")
+    ] = None,
     role: Annotated[
         str, typer.Option(help="all, proxy (clients only) or worker (background work only).")
     ] = "all",

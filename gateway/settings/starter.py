@@ -19,5 +19,7 @@ backends:                        # the engines
     user_mode: service           # or impersonate, mapped
     credentials: {user: gateway, password: {env: CLICKHOUSE_PASSWORD}}
 
+admin: {socket: var/admin.sock}  # for `gateway top`, `gateway backends`, `gateway queries`
+
 governance: off                  # said explicitly: nobody is restricted until policies are declared
 """
