@@ -39,6 +39,8 @@ def gateway(
     server = GatewayServer(
         tmp_path_factory.mktemp("gateway"),
         [trino_backend(trino_server), clickhouse_backend(clickhouse_server)],
+        # Some clients leave results unread; nobody will come back for those of a test that has ended.
+        settings={"server": {"drain_seconds": 2}},
         environment={"TEST_CLICKHOUSE_PASSWORD": clickhouse_server.password},
     )
     server.start()

@@ -19,6 +19,7 @@ _FILES = (
     "requirements.lock",
     "requirements-dev.lock",
     "requirements-tools.lock",
+    "requirements-dbt.lock",
     "gateway/demo/toolbox.py",
     "scripts/setup.py",
     "scripts/parts.py",
