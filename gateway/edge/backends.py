@@ -17,7 +17,7 @@ from gateway.core.tasks import Supervisor
 from gateway.engines.clickhouse import ClickHouseClient
 from gateway.engines.contract import EngineClient, EngineError, Health
 from gateway.engines.trino import TrinoClient
-from gateway.wire.http.client import UpstreamPool
+from gateway.wire.http.client import ConnectFailed, UpstreamPool
 
 MAX_SUFFIXES = 10_000
 """Remembered coordinator suffixes, old ones of restarted coordinators included."""
@@ -32,6 +32,10 @@ RETIRE_S = 60.0
 """How long the pool of a removed backend stays open for the exchanges that use it."""
 
 
+class NoEngineUser(ConnectFailed):
+    """The principal is not in the backend's `user_map`: it is never asked as anybody else instead."""
+
+
 class Secret(Protocol):
     """A secret that is read when it is used, so that a rotated file is picked up."""
 
@@ -43,7 +47,8 @@ class BackendOptions:
     """How to reach one backend and who the gateway is there.
 
     `user_mode`: *impersonate* sends the principal's name with the gateway's credentials (Trino), *mapped*
-    translates it by `user_map` (falling back to `user`), *service* always uses the gateway's own user.
+    translates it by `user_map` (its `*` is for everyone else; without it others are not served), *service*
+    always uses the gateway's own user.
     """
 
     name: str
@@ -110,6 +115,11 @@ class LiveBackend:
         """See `contract.Backend.engine_headers`."""
         return self._headers(self._user_for(principal))
 
+    def serves(self, principal: Principal) -> bool:
+        """Whether this backend has a user for the principal."""
+        options = self.options
+        return options.user_mode != "mapped" or principal.name in options.user_map or "*" in options.user_map
+
     def _own_headers(self) -> list[tuple[str, str]]:
         return self._headers(self.options.user)
 
@@ -118,7 +128,9 @@ class LiveBackend:
         if options.user_mode == "impersonate":
             return principal.name
         if options.user_mode == "mapped":
-            return options.user_map.get(principal.name, options.user)
+            if not self.serves(principal):
+                raise NoEngineUser(f"backend {self.name} has no user for this principal")
+            return options.user_map.get(principal.name) or options.user_map["*"]
         return options.user
 
     def _headers(self, user: str) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gateway.core.decision import Fix, Plan, Refusal, RefusalCode
@@ -113,7 +113,7 @@ class LiveEdge:
 
     async def decide(self, statement: Statement, principal: Principal) -> Decided:
         """A decision without a query: what `gateway explain` shows."""
-        return await self._decider.decide(statement, principal)
+        return self._served(await self._decider.decide(statement, principal), principal)
 
     async def open(
         self, statement: Statement, principal: Principal, *, peer: str = "", traceparent: str | None = None
@@ -123,7 +123,7 @@ class LiveEdge:
             return self._closed(statement, principal, peer, _DRAINING)
         if len(self._live) >= self.limits.live_queries:
             return self._closed(statement, principal, peer, _TOO_MANY)
-        decided = await self._decider.decide(statement, principal)
+        decided = self._served(await self._decider.decide(statement, principal), principal)
         query = self._query(statement, principal, decided, peer)
         query.traceparent = traceparent
         self._live[query.id] = query
@@ -135,6 +135,19 @@ class LiveEdge:
             query.finish(Outcome.REFUSED, error_code="AUDIT_UNAVAILABLE")
             return self._closed(statement, principal, peer, _NO_AUDIT)
         return query
+
+    def _served(self, decided: Decided, principal: Principal) -> Decided:
+        """The decision with those backends only that have a user for the principal; a refusal without any."""
+        plan = decided.decision
+        if not isinstance(plan, Plan):
+            return decided
+        backends = self._backends
+        strange = {n for n in plan.backends if (b := backends.get(n)) is not None and not b.serves(principal)}
+        if not strange:
+            return decided
+        kept = tuple(name for name in plan.backends if name not in strange)
+        decision = replace(plan, backends=kept) if kept else _not_mapped(plan)
+        return replace(decided, decision=decision)
 
     def _closed(self, statement: Statement, principal: Principal, peer: str, refusal: Refusal) -> LiveQuery:
         decided = Decided(refusal, self._decider.snapshot)
@@ -221,6 +234,18 @@ _NO_AUDIT = Refusal(
     "Ask your operator to look at the audit directory (disk full?).",
     rule="audit",
 )
+
+
+def _not_mapped(plan: Plan) -> Refusal:
+    return Refusal(
+        RefusalCode.DENIED,
+        f"You have no user on the engines of group `{plan.group}`.",
+        rule="user_map",
+        fixes=(Fix("ask your operator to add you to the `user_map` of its backends"),),
+        kind=plan.kind,
+        fingerprint=plan.fingerprint,
+        trail=plan.trail,
+    )
 
 
 def _admission_refusal(error: AdmissionRefused, plan: Plan) -> Refusal:
