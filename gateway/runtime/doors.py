@@ -119,6 +119,7 @@ class Doors:
             ),
             external_data=chosen.external_data == "allow",
             pass_roles=chosen.pass_roles,
+            query_timeout_s=settings.limits.engine_idle_timeout,
         )
 
     def connections(self) -> Counter[Wire]:
