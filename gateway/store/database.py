@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -55,7 +57,7 @@ class Database:
         self.url = async_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite and self.url.database:
-            Path(self.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_private(Path(self.url.database))
         self._engine = (
             _sqlite(self.url) if self.is_sqlite else _postgres(self.url, pool_size, command_timeout_s)
         )
@@ -82,6 +84,15 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+def _make_private(path: Path) -> None:
+    """A new database is for the gateway's own user only: it says who asked for what. SQLite gives the files
+    beside it the same mode. A mode that an operator chose is left alone.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # who opens the database next says what is wrong with it
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def _json_text(value: Any) -> str:
