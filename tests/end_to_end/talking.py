@@ -138,6 +138,12 @@ def trino_pages(port: int, document: dict[str, Any]) -> Iterator[tuple[Answer, d
         yield answer, document
 
 
+def first_data(port: int, created: Answer) -> dict[str, Any]:
+    """The first document of a query that has rows; the query goes on."""
+    assert created.status == 200, created
+    return next(document for _, document in trino_pages(port, created.json()) if "data" in document)
+
+
 def trino_run(port: int, sql: str | bytes, headers: Fields = (("X-Trino-User", "anna"),)) -> Told:
     """A whole query."""
     first = trino_post(port, sql, headers)
