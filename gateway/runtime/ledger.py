@@ -82,7 +82,8 @@ class QueryLedger:
         if end.error_text and self.history is not None:
             self.history.offer(StatementText(query.id, TextPart.ERROR, end.error_text, time.time()))
         self._measure(query, end)
-        self._trace(query, end)
+        if not isinstance(self._tracer, NoTracer):
+            self._trace(query, end)
 
     def _trace(self, query: LiveQuery, end: Settlement) -> None:
         attributes = {
