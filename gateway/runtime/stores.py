@@ -24,14 +24,21 @@ async def opened_store(settings: Settings, on_state: Callable[[bool], None]) -> 
 
     Nobody who serves clients waits for this: the audit is on disk, history follows.
     """
+    away = False
     while True:
         try:
             store = await Store.open(store_url(settings))
         except (SQLAlchemyError, OSError) as error:
-            log.warning("store not reachable, history waits in the audit's files: %s", type(error).__name__)
+            if not away:
+                log.warning(
+                    "store not reachable, history waits in the audit's files: %s", type(error).__name__
+                )
+            away = True
             on_state(False)
             await asyncio.sleep(RETRY_S)
         else:
+            if away:
+                log.info("the store is reachable again")
             on_state(True)
             return store
 
