@@ -186,13 +186,13 @@ def eventually(condition: Callable[[], Any], what: str = "", *, within: float = 
 
 
 def audit(server: GatewayServer) -> list[dict[str, Any]]:
-    """All audit records of all processes, in the order of each file."""
+    """All audit records of all processes, in the order of each file; `record` is what each is about."""
     records = []
     for path in sorted((server.directory / "audit").glob("*.audit")):
         for line in path.read_text().splitlines():
             with contextlib.suppress(json.JSONDecodeError):  # the line that is being written
                 whole = json.loads(line[line.index("{") :]) if "{" in line else {"k": "", "r": {}}
-                records.append({"kind": whole["k"], **whole["r"]})
+                records.append({**whole["r"], "record": whole["k"]})
     return records
 
 

@@ -186,7 +186,7 @@ def refused_login(answer: Answer) -> bool:
 
 
 def decisions(target: Target) -> int:
-    return sum(record["kind"] == "decided" for record in audit(target.gateway))
+    return sum(record["record"] == "decided" for record in audit(target.gateway))
 
 
 # --- who is asking ------------------------------------------------------------------------------------------
@@ -324,7 +324,7 @@ def test_t008_what_is_refused_is_recorded_with_the_name_and_without_the_proof(ta
         lambda: next((r for r in audit(target.gateway) if name in json.dumps(r)), None),
         "it is not in the audit",
     )
-    assert record["kind"] == "login_failed"
+    assert record["record"] == "login_failed"
     assert proof not in everything_kept(target)
 
 
@@ -1027,7 +1027,7 @@ def test_t060_nobody_writes_lines_of_his_own_into_the_log(target: Target) -> Non
     events = [json.loads(line)["event"] for line in lines]
     assert "forged" not in events
     assert "\x1b" not in target.gateway.log
-    assert all(isinstance(record, dict) and record["kind"] for record in audit(target.gateway))
+    assert all(isinstance(record, dict) and record["record"] for record in audit(target.gateway))
 
 
 def test_t061_no_label_of_a_metric_holds_a_person_or_a_statement(target: Target) -> None:
