@@ -51,7 +51,7 @@ setup-test:
 
 lock: ## Resolve all versions again and write the hashed locks
 	uv pip compile $(PINNED) pyproject.toml scripts/requirements-build.in --all-extras --group dev -o requirements-dev.lock
-	uv pip compile $(PINNED) pyproject.toml scripts/requirements-build.in --extra embedded --extra top -c requirements-dev.lock -o requirements.lock
+	uv pip compile $(PINNED) pyproject.toml scripts/requirements-build.in --extra embedded --extra postgres --extra top -c requirements-dev.lock -o requirements.lock
 	uv pip compile $(PINNED) scripts/requirements-tools.in -o requirements-tools.lock
 	@! grep -nE '://|^ *--(extra-)?index|find-links' requirements*.lock || { echo 'a lock names an address: remove it'; exit 1; }
 
