@@ -73,7 +73,7 @@ class Listener(Section):
 
 
 class Admin(Section):
-    """The admin API, used by the live commands (`gateway top`, `gateway drain`, …)."""
+    """The admin API, used by the live commands (`gateway top`, `gateway backends drain`, …)."""
 
     socket: LocalPath | None = None
     """Path of its Unix socket, open to the gateway's own user only; null opens none."""
