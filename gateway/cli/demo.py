@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -142,5 +144,10 @@ def _pastes(running: Demo) -> list[tuple[str, str]]:
             f"{{type: trino, method: none, host: {doors.host}, port: {doors.trino_port}, user: anna, "
             f"database: {doors.catalog}, schema: {doors.schema}}}",
         ),
-        ("watch it", f"gateway top --admin {running.directory}/admin.sock"),
+        ("watch it", f"{_ourselves()} top --admin {running.directory}/admin.sock"),
     ]
+
+
+def _ourselves() -> str:
+    """How to call this program: `make demo` runs it from an environment that is not on the path."""
+    return "gateway" if shutil.which("gateway") else f"{sys.executable} -m gateway"
