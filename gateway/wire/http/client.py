@@ -33,6 +33,10 @@ __all__ = [
     "UpstreamTimeout",
 ]
 
+STALE_S = 1.0
+"""An engine that had closed an idle connection says so within a round trip; one that is silent longer, in seconds,
+has the request."""
+
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "PUT"})
 
 
@@ -119,8 +123,9 @@ class UpstreamPool:
         `on_early_headers(status, fields)` gets complete header lines that arrive while the head is still
         open (ClickHouse progress).
 
-        A reused connection that turns out closed is replaced once, if `idempotent` (default: by method) and
-        the body can be sent again, or if provably nothing was sent. Raises ConnectFailed, UpstreamTimeout,
+        A reused connection that turns out closed (at once: later the engine was at work, and what killed it
+        must not be sent to the next) is replaced once, if `idempotent` (default: by method) and the body can
+        be sent again, or if provably nothing was sent. Raises ConnectFailed, UpstreamTimeout,
         UpstreamBroken, InvalidHeader, and what iterating `body` raises.
         """
         check_request_line(method, target)
@@ -128,15 +133,17 @@ class UpstreamPool:
         may_replay = method in _IDEMPOTENT if idempotent is None else idempotent
         replayable = body is None or isinstance(body, bytes)
         fresh_only = False
+        loop = asyncio.get_running_loop()
         while True:
             connection = await self._acquire(fresh_only)
-            reused = connection.used
+            reused, began = connection.used, loop.time()
             try:
                 return await connection.exchange(
                     method, head, body, body_length, head_timeout_s, on_early_headers
                 )
             except StaleConnection as stale:
-                if reused and not fresh_only and ((replayable and may_replay) or not stale.sent):
+                again = replayable and may_replay and loop.time() - began < STALE_S
+                if reused and not fresh_only and (again or not stale.sent):
                     fresh_only = True
                     continue
                 raise UpstreamBroken(

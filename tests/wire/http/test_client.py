@@ -447,6 +447,8 @@ def closes_second(kind: str):  # type: ignore[no-untyped-def]
             await head_of(reader)
             state["requests"] += 1
             if first and state["requests"] == 2:
+                if kind == "late":
+                    await asyncio.sleep(0.2)
                 if kind == "half a byte":
                     writer.write(b"H")
                     await writer.drain()
@@ -467,6 +469,18 @@ async def test_stale_connection_is_replaced_once_for_idempotent_requests(stage: 
             break
         assert await response.read(10) == b"ok"
     assert state == {"connections": 2, "requests": 3}
+
+
+async def test_what_an_engine_died_of_is_not_sent_to_it_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.wire.http.client.STALE_S", 0.1)
+    script, state = closes_second("late")
+    pool = stage.pool(await stage.engine(script))
+    assert await (await get(pool)).read(10) == b"ok"
+    with pytest.raises(UpstreamBroken):
+        await get(pool)
+    assert state == {"connections": 1, "requests": 2}
 
 
 async def test_stale_connection_with_a_post_is_not_repeated(stage: Stage) -> None:
