@@ -39,6 +39,9 @@ class TrinoOptions:
     """Also statements that write. Only where no other gateway may have asked for their first page."""
     unpolled_after_s: float = 60.0
     """How long a registered statement keeps its slot without its first page being asked for."""
+    unread_after_s: float = 3.0
+    """A client silent for so long may have left its results unread (SQLAlchemy's `has_table` does): where the
+    engine is through with the query, it no longer needs a slot. Asked again after twice the silence."""
     silent_after_s: float = 330.0
     """A query of which nothing is seen for so long is looked up on its engine and settled."""
     on_foreign_page: Callable[[str, PageFacts], None] | None = None

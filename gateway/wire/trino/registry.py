@@ -48,6 +48,7 @@ class Live:
     next_page: Page | None = field(default=None, repr=False)
     polled: bool = False
     tail_at: float = 0.0
+    glance_at: float = 0.0
     bytes_out: int = 0
     first_page: Page | None = field(default=None, repr=False)
     moved: asyncio.Future[Created | Failure] | None = field(default=None, repr=False)

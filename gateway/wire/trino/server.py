@@ -384,7 +384,7 @@ class TrinoWire:
             self._settler.sweep(loop.time())
 
 
-_HOUSEKEEPING_S = 10.0
+_HOUSEKEEPING_S = 2.0
 _LEFT_GRACE_S = 5.0
 
 

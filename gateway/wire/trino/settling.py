@@ -76,6 +76,7 @@ class Settler:
 
     def sweep(self, now: float) -> None:
         """Look up silent queries. Registrations too old to be moved lose what they are kept for."""
+        self._glance_at_unread(now)
         options = self._options
         silent = [
             live
@@ -89,6 +90,25 @@ class Settler:
             if live.replay is not None and live.created < now - self._options.replay_for_s:
                 self._registry.drop_replay(live)
 
+    def _glance_at_unread(self, now: float) -> None:
+        unread_after = self._options.unread_after_s
+        due = [
+            live
+            for live in self._registry.silent(now - unread_after)
+            if live.polled and live.glance_at <= now
+        ]
+        for live in due[:_MAX_LOOKUPS]:
+            live.glance_at = now + max(unread_after, now - live.seen)
+            self._supervisor.spawn(self._glance(live), "glance")
+
+    async def _glance(self, live: Live) -> None:
+        """Give back the slot of a query that the engine is through with, whatever its client still reads."""
+        document = await self._query_info(live)
+        if document.get("state") in ("FINISHED", "FAILED"):
+            self._settle(live, document)
+        elif document.get("state") == "FINISHING":
+            live.lease.release()
+
     async def _look_up(self, live: Live) -> None:
         """Ask the engine what became of a query whose client is silent or went on with another process."""
         document = await self._query_info(live)
@@ -99,20 +119,26 @@ class Settler:
             self._registry.drop_replay(live)
         if state not in (None, "FINISHED", "FAILED"):
             return  # still running there: another process relays it
-        error = document.get("errorCode")
+        if state is None and not live.polled:
+            # Registered and never asked for: its slot is free again, so it must not start any more.
+            live.query.finish(Outcome.DISCONNECTED)
+            await self._cancel(live)
+        self._settle(live, document)
+
+    def _settle(self, live: Live, document: dict[str, Any]) -> None:
+        """Report the end that the engine tells of; without one the outcome is unknown."""
+        state, error = document.get("state"), document.get("errorCode")
         name = error.get("name") if isinstance(error, dict) else None
         if state == "FINISHED":
             live.query.finish(Outcome.SUCCEEDED)
+        elif state == "FAILED" and name == "USER_CANCELED":
+            live.query.finish(Outcome.CANCELLED, error_code=name)
         elif state == "FAILED" and name == "ABANDONED_QUERY":
             live.query.finish(Outcome.DISCONNECTED, error_code=name)
         elif state == "FAILED":
             live.query.finish(Outcome.FAILED, error_code=name)
-        elif live.polled:
-            live.query.finish(Outcome.UNKNOWN)
         else:
-            # Registered and never asked for: its slot is free again, so it must not start any more.
-            live.query.finish(Outcome.DISCONNECTED)
-            await self._cancel(live)
+            live.query.finish(Outcome.UNKNOWN)
         self._registry.forget(live)
 
     async def _query_info(self, live: Live) -> dict[str, Any]:

@@ -217,6 +217,41 @@ async def test_delete_of_a_page_cancels(gw: Gateway) -> None:
     assert gw.edge.queries[-1].outcome is Outcome.CANCELLED
 
 
+async def test_a_query_whose_results_stay_unread_gives_its_slot_back(trino_server: TrinoAddress) -> None:
+    """Clients that want one row leave the rest: the engine is through, so nobody must wait for the slot."""
+    options = TrinoOptions(unread_after_s=0.2)
+    async with gateway(backend(trino_server.host, trino_server.port), trino_options=options) as gw:
+        reply = await gw.post("SELECT name FROM tpch.tiny.nation")
+        while "data" not in reply.json:
+            reply = await gw.call("GET", reply.next_path)
+        await eventually(lambda: gw.edge.queries[-1].outcome is Outcome.SUCCEEDED)
+        assert gw.edge.backends.by_name["a"].running == 0
+        replies = await gw.pages(reply)
+        assert "nextUri" not in replies[-1].json, "who comes back all the same reads on"
+
+
+async def test_half_read_results_need_no_slot_either(trino_server: TrinoAddress) -> None:
+    options = TrinoOptions(unread_after_s=0.2)
+    async with gateway(backend(trino_server.host, trino_server.port), trino_options=options) as gw:
+        reply = await gw.post("SELECT * FROM tpch.tiny.lineitem")
+        while "data" not in reply.json:
+            reply = await gw.call("GET", reply.next_path)
+        await eventually(lambda: gw.edge.backends.by_name["a"].running == 0)
+        replies = await gw.pages(reply)
+        assert sum(len(page.json.get("data", [])) for page in replies) == 60_175
+        await gw.settled()
+        assert gw.edge.queries[-1].outcome is Outcome.SUCCEEDED
+
+
+async def test_a_query_at_work_keeps_its_slot_while_its_client_is_silent(trino_server: TrinoAddress) -> None:
+    options = TrinoOptions(unread_after_s=0.2)
+    async with gateway(backend(trino_server.host, trino_server.port), trino_options=options) as gw:
+        replies = await gw.pages(await gw.post("SELECT count(*) FROM tpch.sf100.lineitem"), limit=4)
+        await asyncio.sleep(5)
+        assert gw.edge.backends.by_name["a"].running == 1
+        await gw.call("DELETE", replies[-1].next_path)
+
+
 async def test_an_unpolled_query_can_be_cancelled_from_the_gateway(gw: Gateway) -> None:
     await gw.post("SELECT 1")
     [query] = gw.edge.queries
