@@ -91,6 +91,22 @@ def statuses(said: bytes) -> list[int]:
     return [int(code) for code in re.findall(rb"(?:^|\r\n|\n|\})HTTP/1\.[01] (\d{3})", said)]
 
 
+def split(said: bytes) -> tuple[bytes, bytes, bytes]:
+    """Head and body of the first answer in raw bytes, and what came behind it."""
+    head, _, rest = said.partition(b"\r\n\r\n")
+    if length := re.search(rb"\r\nContent-Length: (\d+)", head):
+        return head, rest[: int(length[1])], rest[int(length[1]) :]
+    body = b""
+    if b"\r\nTransfer-Encoding: chunked" in head:
+        while rest:
+            size, _, rest = rest.partition(b"\r\n")
+            length_of_chunk = int(size, 16)
+            body, rest = body + rest[:length_of_chunk], rest[length_of_chunk + 2 :]
+            if not length_of_chunk:
+                break
+    return head, body, rest
+
+
 # --- Trino ------------------------------------------------------------------------------------------------
 
 

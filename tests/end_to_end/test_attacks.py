@@ -39,6 +39,7 @@ from tests.end_to_end.talking import (
     path_of,
     raw,
     resident_mb,
+    split,
     statuses,
     trino_post,
     trino_run,
@@ -276,7 +277,7 @@ def test_t006_a_refusal_does_not_tell_whether_the_user_exists(target: Target) ->
     def words(answer: Answer, name: str) -> str:
         return re.sub(r"\bDate: .*\n", "", answer.everything).replace(name, "NAME")
 
-    pairs = [("bob", "wrong-1"), ("no-such-user", "wrong-2")]
+    pairs = [("robot", "wrong-1"), ("nobod", "wrong-2")]
     seen = {words(trino_post(target.trino, "SELECT 1", basic(*pair)), pair[0]) for pair in pairs}
     assert len(seen) == 1
     seen = {words(clickhouse(target.clickhouse, "SELECT 1", {}, basic(*pair)), pair[0]) for pair in pairs}
@@ -513,10 +514,9 @@ def test_t019_line_ends_in_reflected_values_split_no_answer(target: Target, evil
     ]
     for port, line in wires:
         request = f"{line} HTTP/1.1\r\nHost: x\r\n{login_line()}Connection: close\r\n\r\n"
-        head, _, body = raw(port, request.encode(), wait=10).partition(b"\r\n\r\n")
+        head, _, rest = split(raw(port, request.encode(), wait=10))
         assert b"\nX-Evil" not in head, head
-        length = re.search(rb"\r\nContent-Length: (\d+)", head)
-        assert len(body) == int(length[1] if length else 0), "there is something behind the answer"
+        assert rest == b"", "there is something behind the answer"
 
 
 def login_line() -> str:
@@ -840,7 +840,7 @@ def test_t050_no_secret_slug_or_literal_is_written_anywhere(target: Target) -> N
 
 FAILING = [
     "SELECT * FROM remote('127.0.0.1:1', system.one)",
-    "SELECT * FROM url('http://127.0.0.1:1/', TSV, 'a String')",
+    "SELECT * FROM url('http://127.0.0.1:1/', TSV, 'a String') SETTINGS http_max_tries = 1",
     "SELECT * FROM mysql('127.0.0.1:1', 'd', 't', 'u', 'p')",
     "SELECT * FROM no_such_table",
     "SELECT throwIf(1)",
