@@ -71,27 +71,27 @@ def test_the_file_may_be_named_by_the_environment(good: Path) -> None:
 
 
 def test_every_mistake_is_shown_with_its_line_and_the_exit_code_is_2(good: Path) -> None:
-    write(good, limts={}, backends=[{"name": "a", "engine": "trino"}])
+    write(good, lisetners={}, backends=[{"name": "a", "engine": "trino"}])
     ran = run("check")
     assert ran.code == 2
     assert ran.out == ""
     *problems, count = ran.err.splitlines()
     assert count == "2 problems"
     assert all(re.match(r"gateway\.yaml:\d+:\d+: ", line) for line in problems)
-    assert any("did you mean 'limits'" in line for line in problems)
+    assert any("did you mean 'listeners'" in line for line in problems)
     assert any("backends[0].url" in line for line in problems)
 
 
 def test_mistakes_as_json(good: Path) -> None:
-    write(good, limts={})
+    write(good, lisetners={})
     ran = run("check", "--json")
     assert ran.code == 2
     (problem,) = ran.json()
     line = good.read_text().splitlines()[problem["line"] - 1]
-    assert '"limts"' in line
+    assert '"lisetners"' in line
     assert problem["file"] == "gateway.yaml"
-    assert problem["path"] == "limts"
-    assert "did you mean 'limits'" in problem["message"]
+    assert problem["path"] == "lisetners"
+    assert "did you mean 'listeners'" in problem["message"]
 
 
 def test_good_settings_as_json(good: Path) -> None:

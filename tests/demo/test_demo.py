@@ -209,40 +209,41 @@ def shell(line: str) -> str:
     return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=True).stdout
 
 
-def test_a_taken_port_is_replaced_and_said_so(temporary: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        running = DemoRun(temporary, ports=(free_port(), port, free_port())).start().until_ready()
-        try:
-            (found,) = re.findall(rf"port {port} is taken; using (\d+)", running.text)
-            assert running.clickhouse("SELECT 1", int(found)) == "1\n"
-        finally:
-            assert running.end() == 0
-
-
-def test_scale_gives_more_market(demo: DemoRun, temporary: Path) -> None:
-    small = DemoRun(temporary, ("--scale", "0.2")).start().until_ready()
-    try:
-        counts = [int(run.clickhouse("SELECT count() FROM lmp_5min")) for run in (small, demo)]
-    finally:
-        assert small.end() == 0
-    assert 0 < counts[0] * 3 < counts[1]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_its_end_leaves_nothing_behind(temporary: Path, number: signal.Signals) -> None:
-    running = DemoRun(temporary, ("--scale", "0.1")).start().until_ready()
+def ended_without_a_trace(running: DemoRun, number: signal.Signals) -> None:
     family = running.processes()
     assert any("gateway.engines.duckdb" in words for words in family.values())
     assert any("gateway.engines.chdb" in words for words in family.values())
-    assert temporaries(temporary) != []
+    assert temporaries(running.temporary) != []
     assert running.end(number) == 0, running.text
-    assert temporaries(temporary) == []
-    alive = {pid: words for pid, words in family.items() if _is(pid, words)}
-    assert alive == {}
-    for port in running.ports:
-        with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 1):
+    assert temporaries(running.temporary) == []
+    assert {pid: words for pid, words in family.items() if _is(pid, words)} == {}
+
+
+def test_a_taken_port_is_replaced_and_said_so_and_ctrl_c_leaves_nothing(temporary: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        running = DemoRun(temporary, ("--scale", "0.1"), (free_port(), port, free_port())).start()
+        try:
+            running.until_ready()
+            (found,) = map(int, re.findall(rf"port {port} is taken; using (\d+)", running.text))
+            assert running.clickhouse("SELECT 1", found) == "1\n"
+            ended_without_a_trace(running, signal.SIGINT)
+        finally:
+            running.end()
+    for used in (running.ports[0], found, running.ports[2]):
+        with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", used), 1):
             pass
+
+
+def test_scale_gives_more_market_and_sigterm_leaves_nothing(demo: DemoRun, temporary: Path) -> None:
+    small = DemoRun(temporary, ("--scale", "0.2")).start()
+    try:
+        small.until_ready()
+        counts = [int(run.clickhouse("SELECT count() FROM lmp_5min")) for run in (small, demo)]
+        assert 0 < counts[0] * 3 < counts[1]
+        ended_without_a_trace(small, signal.SIGTERM)
+    finally:
+        small.end()
 
 
 def _is(pid: int, words: str) -> bool:
