@@ -38,7 +38,7 @@ def verify(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     if not settings.audit.directory.is_dir():
         fail(f"there is no audit directory {settings.audit.directory}; has this gateway run yet?")
     try:
-        key = audit_key(settings, StateDir.open(settings))
+        key = audit_key(settings, StateDir.at(settings))
     except StateUnusable as error:
         fail(str(error))
     anchors = asyncio.run(_anchors(settings, key))

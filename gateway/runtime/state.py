@@ -39,6 +39,11 @@ class StateDir:
             raise StateUnusable(f"the path of the state directory is too long for Unix sockets: {root}")
         return cls(root)
 
+    @classmethod
+    def at(cls, settings: Settings) -> StateDir:
+        """Where it is, for commands that only look: nothing is created or checked."""
+        return cls(settings.server.state.absolute())
+
     @property
     def run(self) -> Path:
         """Sockets of the running processes."""

@@ -135,6 +135,7 @@ def test_a_failed_query_says_why(gateway: GatewayServer) -> None:
 
 def test_history_in_a_pipe_cuts_nothing_off(gateway: GatewayServer) -> None:
     clickhouse(gateway, "SELECT 1")
+    history_row("succeeded")  # waits until the worker has carried it into the store
     ids = [query["id"] for query in run("queries", "history", "--json").json()]
     assert ids
     piped = subprocess.run(
