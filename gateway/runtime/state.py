@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.settings.model import Settings
 
 MIN_KEY = 32
+MAX_SOCKET_PATH = 107
+LONGEST_NAME = len("/engine-.sock") + 30
+"""What a socket's name may add to the directory's path."""
 
 
 class StateUnusable(RuntimeError):
@@ -26,18 +30,19 @@ class StateDir:
     @classmethod
     def open(cls, settings: Settings) -> StateDir:
         """Create what is missing. Raises StateUnusable."""
-        root = settings.server.state.absolute()
+        state = cls.at(settings)
         try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (root / "run").mkdir(mode=0o700, exist_ok=True)
+            state.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            state.run.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise StateUnusable(
-                f"the state directory {root} cannot be used: {error}. Set server.state to a directory that "
-                "the gateway's user may write"
+                f"the state directory {state.root} cannot be used: {error}. Set server.state to a directory "
+                "that the gateway's user may write"
             ) from error
-        if len(str(root / "run" / "engine-0123456789abcdef.sock")) > 107:
-            raise StateUnusable(f"the path of the state directory is too long for Unix sockets: {root}")
-        return cls(root)
+        found = state.run.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise StateUnusable(f"{state.run} must be a directory of the gateway's own user, with mode 0700")
+        return state
 
     @classmethod
     def at(cls, settings: Settings) -> StateDir:
@@ -46,8 +51,14 @@ class StateDir:
 
     @property
     def run(self) -> Path:
-        """Sockets of the running processes."""
-        return self.root / "run"
+        """Sockets of the running processes. A Unix socket's path has at most 107 bytes, so a deep `root`
+        gets a short directory of its own beside the system's temporary files.
+        """
+        inside = self.root / "run"
+        if len(os.fsencode(inside)) + LONGEST_NAME <= MAX_SOCKET_PATH:
+            return inside
+        digest = hashlib.blake2b(os.fsencode(self.root), digest_size=6).hexdigest()
+        return Path("/tmp") / f"gateway-{os.geteuid()}-{digest}"
 
     @property
     def admission_socket(self) -> Path:
