@@ -36,7 +36,11 @@ check: ## Style, types, architecture, spelling
 	$(BIN)/codespell $(PATHS) docs rules policies *.md Makefile pyproject.toml
 
 test: setup-test check ## Set-up, checks, and the whole suite on the real engines
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	@# Tests that kill engines and count seconds share two cores with others: what failed there runs once more,
+	@# alone, and must pass; both outcomes are printed. Anything but failed tests ends the run at once.
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS) || { code=$$?; [ $$code -eq 1 ] || exit $$code; \
+		echo 'failed beside other tests; each once more, alone:'; \
+		$(BIN)/pytest --last-failed --last-failed-no-failures none; }
 
 bench: ## Measure direct, gateway and peers in one run (ARGS="--quick")
 	@$(PYTHON) scripts/setup.py --only bench
