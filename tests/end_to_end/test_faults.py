@@ -8,6 +8,7 @@ import resource
 import secrets
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -401,7 +402,8 @@ def test_a_killed_clickhouse_ends_its_queries_with_a_clear_error_and_no_others(h
         "CREATE TABLE t ENGINE = Memory AS SELECT sleepEachRow(1) FROM numbers(30) SETTINGS max_block_size = 1",
         CH_VICTIM,
     )
-    streams = house.pool.submit(_read_until_cut, house.gateway.clickhouse_port)
+    began = threading.Event()
+    streams = house.pool.submit(_read_until_cut, house.gateway.clickhouse_port, began)
     eventually(lambda: house.running("clickhouse-v") == 3)
     time.sleep(
         2 * STALE_S
@@ -423,18 +425,20 @@ def test_a_killed_clickhouse_ends_its_queries_with_a_clear_error_and_no_others(h
     eventually(lambda: not house.up("clickhouse-v"))
 
 
-def _read_until_cut(port: int) -> bytes:
+def _read_until_cut(port: int, began: threading.Event) -> bytes:
     """The start and the last bytes of a large answer, however it ended."""
     body = b"SELECT repeat('x', 1000) FROM numbers(100000000)"
     with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as line:
-        head = b"POST / HTTP/1.1\r\nHost: x\r\nUser-Agent: ch-victim\r\nContent-Length: %d\r\n\r\n" % len(
-            body
+        head = (
+            b"POST / HTTP/1.1\r\nHost: x\r\nUser-Agent: ch-victim\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+            % len(body)
         )
         line.sendall(head + body)
         first = last = b""
         try:
             while piece := line.recv(65_536):
                 first, last = first or piece[:200], (last + piece)[-200:]
+                began.set()
                 time.sleep(len(piece) / 10e6)
         except ConnectionError:
             pass
