@@ -11,7 +11,8 @@ Properties = Mapping[str, str]
 DEFAULT_CATALOGS: Mapping[str, Properties] = {
     "tpch": {"connector.name": "tpch"},
     "tpcds": {"connector.name": "tpcds"},
-    "memory": {"connector.name": "memory"},
+    # Room for two copies of the smallest TPC-DS (tests) or a scaled-up demo; the default is 128MB.
+    "memory": {"connector.name": "memory", "memory.max-data-per-node": "512MB"},
     "blackhole": {"connector.name": "blackhole"},
 }
 
