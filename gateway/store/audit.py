@@ -46,6 +46,10 @@ GATHER_S = 0.01
 """How long a record that nobody waits for may wait for others, in seconds: one write for all of them. What a
 kill loses of it are ends of queries, which are then reported as unknown."""
 
+RETRY_S = 1.0
+"""Seconds between tries to write what a failed disk left waiting. Without them a gateway that says it is not
+ready would get no query any more, and so never learn that the disk is back."""
+
 
 class AuditUnavailable(Exception):
     """The audit cannot be written, and the operator chose that nothing runs without it."""
@@ -125,7 +129,7 @@ class AuditLog:
         self._pending: list[_Pending] = []
         self._pending_bytes = 0
         self._unsaid_losses = 0
-        self._flush_due = False
+        self._flush_due = self._retry_due = False
         self._failure: OSError | None = None
         self._group: asyncio.Future[None] | None = None
         self._writing: asyncio.Future[int] | None = None
@@ -315,6 +319,22 @@ class AuditLog:
                 self._on_failure.value,
             )
         self._failure = error
+        self._retry_later()
+
+    def _retry_later(self) -> None:
+        if self._retry_due or self._lock_fd < 0:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return  # whoever works without a loop tries again with the next record
+        self._retry_due = True
+        loop.call_later(RETRY_S, self._retry)
+
+    def _retry(self) -> None:
+        self._retry_due = False
+        if self._failure is not None and self._lock_fd >= 0:
+            self._flush_in_background()
 
     def _recovered(self) -> None:
         log.warning("audit: writing again after: %s", self._failure)

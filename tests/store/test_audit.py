@@ -302,6 +302,25 @@ async def test_refuse_means_no_query_without_its_record_and_recovery_loses_nothi
     assert verify(tmp_path).ok
 
 
+@pytest.mark.parametrize("sync", ["os", "fsync"])
+async def test_it_finds_out_by_itself_that_the_disk_is_back(
+    tmp_path: Path, sync: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.audit.RETRY_S", 0.05)
+    audit = AuditLog(tmp_path, "proxy-0", sync=sync)
+    audit.open()
+    with file_size_limit(50):
+        audit.append(decided("q0"))
+        with pytest.raises(AuditUnavailable):
+            await audit.commit()
+        await asyncio.sleep(0.15)
+        assert not audit.healthy
+    await asyncio.sleep(0.5)  # nobody asks for anything meanwhile
+    assert audit.healthy
+    await audit.close()
+    assert query_ids(tmp_path) == ["q0"]
+
+
 async def test_continue_lets_queries_pass_and_counts_them(tmp_path: Path) -> None:
     audit = AuditLog(tmp_path, "proxy-0", on_failure="continue")
     audit.open()
